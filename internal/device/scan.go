@@ -72,8 +72,6 @@ func readLinks(s *Snapshot) error {
 	return errors.Join(bad, err)
 }
 
-var errShort = errors.New("a netlink message is too short")
-
 func parseLink(m []byte) (Link, error) {
 	if len(m) < unix.SizeofIfInfomsg {
 		return Link{}, errShort
@@ -86,27 +84,26 @@ func parseLink(m []byte) (Link, error) {
 		Running:  msg.Flags&unix.IFF_RUNNING != 0,
 		Loopback: msg.Flags&unix.IFF_LOOPBACK != 0,
 	}
-	attrs, err := nl.ParseRouteAttr(m[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return Link{}, err
-	}
-	for _, a := range attrs {
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+	for a, err := range attributes(m[unix.SizeofIfInfomsg:]) {
+		if err != nil {
+			return Link{}, err
+		}
+		switch a.kind {
 		case unix.IFLA_IFNAME:
-			l.Name = nl.BytesToString(a.Value)
+			l.Name = unix.ByteSliceToString(a.value)
 		case unix.IFLA_MTU:
-			l.MTU = number(a.Value)
+			l.MTU = number(a.value)
 		case unix.IFLA_LINK:
 			// A device without a lower one may name itself.
-			if l.Parent = number(a.Value); l.Parent == l.Index {
+			if l.Parent = number(a.value); l.Parent == l.Index {
 				l.Parent = 0
 			}
 		case unix.IFLA_LINK_NETNSID:
 			l.Elsewhere = true
 		case unix.IFLA_MASTER:
-			l.Master = number(a.Value)
+			l.Master = number(a.value)
 		case unix.IFLA_LINKINFO:
-			if l.Kind, err = parseKind(a.Value); err != nil {
+			if l.Kind, err = parseKind(a.value); err != nil {
 				return Link{}, err
 			}
 		}
@@ -115,13 +112,12 @@ func parseLink(m []byte) (Link, error) {
 }
 
 func parseKind(info []byte) (string, error) {
-	attrs, err := nl.ParseRouteAttr(info)
-	if err != nil {
-		return "", err
-	}
-	for _, a := range attrs {
-		if a.Attr.Type == unix.IFLA_INFO_KIND {
-			return nl.BytesToString(a.Value), nil
+	for a, err := range attributes(info) {
+		if err != nil {
+			return "", err
+		}
+		if a.kind == unix.IFLA_INFO_KIND {
+			return unix.ByteSliceToString(a.value), nil
 		}
 	}
 	return "", nil
@@ -154,19 +150,18 @@ func addAddr(s *Snapshot, m []byte) error {
 	if link == nil {
 		return nil // came after the devices were read
 	}
-	attrs, err := nl.ParseRouteAttr(m[unix.SizeofIfAddrmsg:])
-	if err != nil {
-		return err
-	}
 	// On a point-to-point device IFA_ADDRESS is the peer's and IFA_LOCAL ours;
 	// IPv6 often has IFA_ADDRESS alone.
 	var addr, local netip.Addr
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	for a, err := range attributes(m[unix.SizeofIfAddrmsg:]) {
+		if err != nil {
+			return err
+		}
+		switch a.kind {
 		case unix.IFA_ADDRESS:
-			addr, _ = netip.AddrFromSlice(a.Value)
+			addr, _ = netip.AddrFromSlice(a.value)
 		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(a.Value)
+			local, _ = netip.AddrFromSlice(a.value)
 		}
 	}
 	if local.IsValid() {
@@ -223,17 +218,16 @@ func parseRoute(m []byte) (p netip.Prefix, ours bool, err error) {
 	if msg.Type != unix.RTN_LOCAL || msg.Table != unix.RT_TABLE_LOCAL || msg.Flags&unix.RTM_F_CLONED != 0 {
 		return p, false, nil
 	}
-	attrs, err := nl.ParseRouteAttr(m[unix.SizeofRtMsg:])
-	if err != nil {
-		return p, false, err
-	}
 	dst := netip.IPv4Unspecified()
 	if msg.Family == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
-	for _, a := range attrs {
-		if a.Attr.Type == unix.RTA_DST {
-			dst, _ = netip.AddrFromSlice(a.Value)
+	for a, err := range attributes(m[unix.SizeofRtMsg:]) {
+		if err != nil {
+			return p, false, err
+		}
+		if a.kind == unix.RTA_DST {
+			dst, _ = netip.AddrFromSlice(a.value)
 		}
 	}
 	p = netip.PrefixFrom(dst, int(msg.Dst_len))
