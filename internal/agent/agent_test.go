@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,7 +50,7 @@ func (w *world) Open(name string, _ Config, _ engine.Target) (engine.Source, err
 type metronome struct {
 	*world
 	since   time.Time
-	pending int
+	pending atomic.Int32
 }
 
 func (m *metronome) Retarget(t engine.Target) error { m.targets = append(m.targets, t); return nil }
@@ -58,10 +59,10 @@ func (m *metronome) Inexact() string                { return "" }
 func (m *metronome) Close() error                   { m.closed++; return nil }
 
 func (m *metronome) Cut(at time.Time) func() (engine.Reading, error) {
-	if m.pending > 0 && !m.overlap {
+	if m.pending.Load() > 0 && !m.overlap {
 		panic("a cut before the former's reading was taken")
 	}
-	m.pending++
+	m.pending.Add(1)
 	n := uint64(at.Sub(m.since).Milliseconds())
 	m.since = at
 	return func() (engine.Reading, error) {
@@ -69,7 +70,7 @@ func (m *metronome) Cut(at time.Time) func() (engine.Reading, error) {
 		if m.stuck {
 			time.Sleep(time.Hour)
 		}
-		m.pending--
+		m.pending.Add(-1)
 		c := engine.Counts{PacketsIn: n, PacketsOut: n, BytesIn: 100 * n, BytesOut: 100 * n}
 		return engine.Reading{Devices: []engine.DeviceCounts{{Device: "eth0", Counts: c}}}, nil
 	}
@@ -77,12 +78,11 @@ func (m *metronome) Cut(at time.Time) func() (engine.Reading, error) {
 
 // worker is the module's side of the socket.
 type worker struct {
-	t     *testing.T
-	conn  net.Conn
-	sets  chan map[string]string // what was published: snapshots by name
-	reset uint64                 // of the last set
-	logs  []string
-	done  chan error
+	t    *testing.T
+	conn net.Conn
+	sets chan map[string]string // what was published: snapshots by name
+	logs chan string
+	done chan error
 }
 
 func settings(changes ...string) []byte {
@@ -123,7 +123,8 @@ func employ(t *testing.T, w *world, restore map[string]string, changes ...string
 		w.found.Target = engine.Target{Port: 5432, Devices: []engine.Device{{Index: 2, Name: "eth0"}}}
 	}
 	mine, its := net.Pipe()
-	wk := &worker{t: t, conn: mine, sets: make(chan map[string]string, 10000), done: make(chan error, 1)}
+	wk := &worker{t: t, conn: mine, sets: make(chan map[string]string, 10000),
+		logs: make(chan string, 10000), done: make(chan error, 1)}
 	wire, start := NewWire(its), time.Now()
 	a := &Agent{
 		Version: "test", Wire: wire, Log: NewLogger(wire), Network: w, Engines: w,
@@ -179,10 +180,10 @@ func (wk *worker) listen() {
 				shown[name] = data
 			}
 			set = map[string]string{}
-			wk.reset = binary.BigEndian.Uint64(body[8:])
+			shown["reset"] = fmt.Sprint(binary.BigEndian.Uint64(body[8:]))
 			wk.sets <- shown
 		case link.TypeLog:
-			wk.logs = append(wk.logs, string(body))
+			wk.logs <- string(body)
 		}
 	}
 }
@@ -310,8 +311,8 @@ func TestReset(t *testing.T) {
 		time.Sleep(25*time.Second + 500*time.Millisecond)
 		wk.send('Z', numbers(9))
 		p := wk.after(20 * time.Millisecond)
-		if i, total := p.sums(); i != 0 || total != 0 || wk.reset != 9 {
-			t.Errorf("after a reset: %d, %d, number %d", i, total, wk.reset)
+		if i, total := p.sums(); i != 0 || total != 0 || p.set["reset"] != "9" {
+			t.Errorf("after a reset: %d, %d, number %s", i, total, p.set["reset"])
 		}
 		p = wk.after(10 * time.Second)
 		if i, total := p.sums(); i != total || total < 9000 || total > 10000 {
@@ -350,8 +351,8 @@ func TestForcedEngineThatCannotRun(t *testing.T) {
 		if !strings.Contains(fmt.Sprint(p.status("engine_reason")), "CAP_BPF") {
 			t.Errorf("reason %v", p.status("engine_reason"))
 		}
-		if len(wk.logs) != 1 || !strings.Contains(wk.logs[0], "CAP_BPF") || !strings.Contains(wk.logs[0], "Give it.") {
-			t.Errorf("logged %q", wk.logs)
+		if n, line := len(wk.logs), <-wk.logs; n != 1 || !strings.Contains(line, "CAP_BPF") || !strings.Contains(line, "Give it.") {
+			t.Errorf("logged %d lines, the first %q", n, line)
 		}
 		delete(w.refuse, "ebpf")
 		wk.send('C', settings("pg_netstat.engine=ebpf"))
@@ -411,8 +412,8 @@ func TestNextAgentGoesOn(t *testing.T) {
 		if p.status("restored") != "shared memory" || p.status("gaps") != int64(1) {
 			t.Errorf("status %v", p.rows(view.StatusTable)[0])
 		}
-		if wk.after(0); wk.reset != 3 {
-			t.Errorf("reset number %d, want the restored 3", wk.reset)
+		if p.set["reset"] != "3" {
+			t.Errorf("reset number %s, want the restored 3", p.set["reset"])
 		}
 		wk.leave()
 	})
@@ -476,7 +477,7 @@ func TestModuleOfAnotherProtocol(t *testing.T) {
 		a := &Agent{Version: "test", Wire: wire, Log: NewLogger(wire)}
 		done := make(chan error)
 		go func() { done <- a.Run(t.Context(), its) }()
-		wk := &worker{t: t, conn: mine, sets: make(chan map[string]string, 1)}
+		wk := &worker{t: t, conn: mine, sets: make(chan map[string]string, 1), logs: make(chan string, 10)}
 		go wk.listen()
 		wk.send('H', []byte{0, 0, 0, 99})
 		if err := <-done; err == nil || !strings.Contains(err.Error(), "restart the server") {
@@ -499,7 +500,7 @@ func TestBrokenFramesEndTheAgent(t *testing.T) {
 			a := &Agent{Version: "test", Wire: w, Log: NewLogger(w)}
 			done := make(chan error)
 			go func() { done <- a.Run(t.Context(), its); its.Close() }()
-			wk := &worker{t: t, conn: mine, sets: make(chan map[string]string, 1)}
+			wk := &worker{t: t, conn: mine, sets: make(chan map[string]string, 1), logs: make(chan string, 10)}
 			go wk.listen()
 			go mine.Write([]byte(wire))
 			if err := <-done; err == nil {
