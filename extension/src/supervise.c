@@ -1,0 +1,292 @@
+/*
+ * supervise.c
+ *		Starts an agent, tells it what it has to know, watches over it, and ends
+ *		it if it misbehaves. What the agent says is inbox.c's.
+ */
+#include "supervise.h"
+
+#include "utils/timestamp.h"
+
+#include "inbox.h"
+#include "logline.h"
+#include "settings.h"
+#include "shmem.h"
+#include "version.h"
+
+#define GREETING_WAIT 10000		/* ms until an agent must have greeted */
+#define SILENCE_MAX 20000		/* ms without a frame, or without reading ours */
+#define DELAY_LEAST 1000		/* ms before a new start, doubled each time */
+#define DELAY_MOST 60000
+#define GOOD_RUN 60000			/* ms of running that make up for former failures */
+#define REAP_WAIT 1000			/* ms that a killed agent may take to go */
+
+void
+pgn_supervise_init(PgnSupervision *sup)
+{
+	memset(sup, 0, sizeof(*sup));
+	sup->agent.socket = sup->agent.errors = -1;
+	sup->delay = DELAY_LEAST;
+	pgn_channel_close(&sup->channel);
+}
+
+/* Tells whether there is an agent to talk with. */
+bool
+pgn_supervise_live(const PgnSupervision *sup)
+{
+	return sup->agent.socket >= 0;
+}
+
+static uint64
+reset_requested(void)
+{
+	uint64		number;
+
+	LWLockAcquire(pgn_shared->lock, LW_SHARED);
+	number = pgn_shared->reset_base + pgn_shared->reset_requests;
+	LWLockRelease(pgn_shared->lock);
+	return number;
+}
+
+/* Puts frames into the output: once to learn their size, once to write them. */
+static void
+send_frames(PgnSupervision *sup, void (*put) (PgnWriter *))
+{
+	PgnWriter	sizing = {NULL, 0, 0, 0};
+	PgnWriter	writer = {NULL, 0, 0, 0};
+
+	put(&sizing);
+	writer.size = sizing.len;
+	writer.data = pgn_channel_reserve(&sup->channel, sizing.len);
+	put(&writer);
+	Assert(writer.len == writer.size);
+}
+
+/* Who we are, what to do, and what an agent before it has published. */
+static void
+put_opening(PgnWriter *writer)
+{
+	const PgnSet *set = pgn_active_set();
+
+	pgn_put_begin(writer, PGN_HELLO);
+	pgn_put_u32(writer, PGN_PROTOCOL);
+	pgn_put_u32(writer, PG_VERSION_NUM);
+	pgn_put_string(writer, PGN_VERSION);
+	pgn_put_u64(writer, pgn_set_capacity());
+	pgn_put_end(writer);
+
+	pgn_settings_put(writer);
+
+	for (uint32 i = 0; i < set->count; i++)
+	{
+		pgn_put_begin(writer, PGN_RESTORE);
+		pgn_put_string(writer, set->entries[i].name);
+		pgn_put_slice(writer, pgn_entry_data(&set->entries[i]));
+		pgn_put_end(writer);
+	}
+
+	pgn_put_begin(writer, PGN_RESTORED);
+	pgn_put_u8(writer, pgn_shared->origin);
+	pgn_put_u64(writer, (uint64) set->published_at);
+	pgn_put_u64(writer, pgn_shared->reset_applied);
+	pgn_put_u64(writer, set->event_seq);
+	pgn_put_end(writer);
+}
+
+static void
+put_quit(PgnWriter *writer)
+{
+	pgn_put_begin(writer, PGN_QUIT);
+	pgn_put_end(writer);
+}
+
+/* Tells the agent of the latest request to reset, if it does not know of it. */
+static void
+send_reset(PgnSupervision *sup)
+{
+	uint64		number = reset_requested();
+	PgnWriter	writer = {NULL, 0, 0, 0};
+	char		frame[PGN_LENGTH_BYTES + 1 + 8];
+
+	if (number <= sup->reset_sent)
+		return;
+	writer.data = frame;
+	writer.size = sizeof(frame);
+	pgn_put_begin(&writer, PGN_RESET);
+	pgn_put_u64(&writer, number);
+	pgn_put_end(&writer);
+	memcpy(pgn_channel_reserve(&sup->channel, writer.len), frame, writer.len);
+	sup->reset_sent = number;
+}
+
+/* Notes that there is no agent, and when there will be one. */
+static void
+schedule(PgnSupervision *sup, PgnState state, const char *why, const char *hint, int64 now)
+{
+	int64		delay = state == PGN_STATE_RESTART_NEEDED ? DELAY_MOST : sup->delay;
+
+	sup->next_start = now + delay;
+	sup->delay = Min(sup->delay * 2, DELAY_MOST);
+	pgn_set_last_error(why);
+	LWLockAcquire(pgn_shared->lock, LW_EXCLUSIVE);
+	pgn_shared->facts.state = state;
+	pgn_shared->facts.agent_pid = 0;
+	LWLockRelease(pgn_shared->lock);
+	ereport(LOG,
+			(errmsg("pg_netstat: %s", why),
+			 errdetail("The agent will be started in %d s.", (int) (delay / 1000)),
+			 hint != NULL ? errhint("%s", hint) : 0));
+}
+
+/* Ends the agent for good; wrong says why it is us who end it, or is NULL. */
+static void
+end_agent(PgnSupervision *sup, const char *wrong, int64 now)
+{
+	bool		other = wrong == pgn_other_protocol;
+	char		message[256];
+	int			status = 0;
+	bool		reaped;
+
+	/* If it ended itself, its own end is what has to be told. */
+	reaped = wrong == NULL && pgn_agent_reap_within(&sup->agent, &status, 100);
+	pgn_agent_kill(&sup->agent);
+	if (!reaped)
+		reaped = pgn_agent_reap_within(&sup->agent, &status, REAP_WAIT);
+	if (sup->agent.errors >= 0)
+		(void) pgn_inbox_errors(sup, now);
+	pgn_log_errors_end(now);
+	pgn_agent_close_errors(&sup->agent);
+	pgn_agent_close_socket(&sup->agent);
+	pgn_channel_close(&sup->channel);
+	sup->generation++;
+
+	if (other)
+		strlcpy(message, wrong, sizeof(message));
+	else if (wrong != NULL)
+		snprintf(message, sizeof(message), "the agent was stopped: %s", wrong);
+	else if (reaped)
+		pgn_agent_describe(status, message, sizeof(message));
+	else
+		strlcpy(message, "the agent closed its socket and does not end", sizeof(message));
+	if (now - sup->started >= GOOD_RUN && sup->published)
+		sup->delay = DELAY_LEAST;
+	schedule(sup, other ? PGN_STATE_RESTART_NEEDED : PGN_STATE_NO_AGENT, message,
+			 other ? "Restart the server to load the module that was installed with the agent." : NULL, now);
+}
+
+static void
+start_agent(PgnSupervision *sup, int64 now)
+{
+	PgnSpawnError error;
+	int			status;
+
+	/* One that was killed while it hung in the kernel is waited for here. */
+	if (!pgn_agent_reap(&sup->agent, &status))
+		return;
+	sup->started = sup->heard = now;
+	sup->greeted = sup->published = false;
+	sup->second = now;
+	sup->frames = sup->publishes = sup->error_bytes = 0;
+	if (!pgn_agent_spawn(pgn_agent_path, &sup->agent, &error))
+	{
+		schedule(sup, PGN_STATE_NO_AGENT, error.message, error.hint, now);
+		return;
+	}
+	sup->generation++;
+	pgn_stage_clear();
+	LWLockAcquire(pgn_shared->lock, LW_EXCLUSIVE);
+	pgn_shared->facts.state = PGN_STATE_STARTING;
+	pgn_shared->facts.agent_pid = sup->agent.pid;
+	pgn_shared->facts.agent_version[0] = '\0';
+	pgn_shared->facts.started_at = GetCurrentTimestamp();
+	pgn_shared->facts.starts++;
+	LWLockRelease(pgn_shared->lock);
+
+	pgn_channel_open(&sup->channel, sup->agent.socket, now);
+	sup->reset_sent = pgn_shared->reset_applied;
+	send_frames(sup, put_opening);
+}
+
+/* NULL, or what the agent fails to do. */
+static const char *
+watch(const PgnSupervision *sup, int64 now)
+{
+	if (!sup->greeted && now - sup->started >= GREETING_WAIT)
+		return "it did not greet within 10 s";
+	if (now - sup->heard >= SILENCE_MAX)
+		return "it was silent for 20 s";
+	if (now - sup->channel.progress >= SILENCE_MAX || pgn_channel_pending(&sup->channel) > pgn_max_pending())
+		return "it does not read what it is sent";
+	return NULL;
+}
+
+/* To be called at least once a second. */
+void
+pgn_supervise_tick(PgnSupervision *sup, int64 now)
+{
+	const char *wrong;
+
+	pgn_log_tick(now);
+	if (!pgn_supervise_live(sup))
+	{
+		if (now >= sup->next_start)
+			start_agent(sup, now);
+		if (!pgn_supervise_live(sup))
+			return;
+	}
+	send_reset(sup);
+	pgn_channel_flush(&sup->channel, now);
+	wrong = watch(sup, now);
+	if (wrong != NULL)
+		end_agent(sup, wrong, now);
+}
+
+/* Settings changed: an agent is told so, and one that failed may work now. */
+void
+pgn_supervise_reload(PgnSupervision *sup, int64 now)
+{
+	if (pgn_supervise_live(sup))
+	{
+		send_frames(sup, pgn_settings_put);
+		return;
+	}
+	sup->delay = DELAY_LEAST;
+	sup->next_start = Min(sup->next_start, Max(now, sup->started + DELAY_LEAST));
+}
+
+/* The socket is readable, or closed. */
+void
+pgn_supervise_socket(PgnSupervision *sup, int64 now)
+{
+	const char *wrong = pgn_inbox_receive(sup, now);
+
+	if (wrong != NULL || sup->channel.closed)
+		end_agent(sup, wrong, now);
+}
+
+/* The agent's stderr is readable, or closed. */
+void
+pgn_supervise_errors(PgnSupervision *sup, int64 now)
+{
+	const char *wrong = pgn_inbox_errors(sup, now);
+
+	if (wrong != NULL)
+		end_agent(sup, wrong, now);
+}
+
+/* Asks the agent for a last set. */
+void
+pgn_supervise_quit(PgnSupervision *sup, int64 now)
+{
+	send_frames(sup, put_quit);
+	pgn_channel_flush(&sup->channel, now);
+}
+
+/* The worker goes: so does the agent, whatever state all of this is in. */
+void
+pgn_supervise_abandon(PgnSupervision *sup)
+{
+	int			status;
+
+	pgn_agent_kill(&sup->agent);
+	(void) pgn_agent_reap_within(&sup->agent, &status, REAP_WAIT);
+}

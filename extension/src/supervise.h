@@ -1,0 +1,46 @@
+/*
+ * supervise.h
+ *		The life of an agent, from its start to its end and the next start.
+ */
+#ifndef PGN_SUPERVISE_H
+#define PGN_SUPERVISE_H
+
+#include "agent.h"
+#include "channel.h"
+
+/*
+ * What the worker knows of the present agent, or of the last one. Times are in
+ * milliseconds of a clock that nobody sets.
+ */
+typedef struct PgnSupervision
+{
+	PgnAgent	agent;
+	PgnChannel	channel;
+	uint64		generation;		/* changes with the descriptors to wait for */
+	int64		started;
+	int64		heard;			/* when the last whole frame came */
+	int64		next_start;
+	int64		delay;			/* before the next start, if this agent ends */
+	bool		greeted;
+	bool		published;		/* this agent published something */
+	bool		save_wanted;	/* something was published that is worth a save */
+	bool		save_soon;		/* a reset was applied */
+	uint64		reset_sent;		/* number of the last request it was told of */
+
+	/* What came within the present second, to find out a flood. */
+	int64		second;
+	int64		frames;
+	int64		publishes;
+	int64		error_bytes;
+} PgnSupervision;
+
+extern void pgn_supervise_init(PgnSupervision *sup);
+extern bool pgn_supervise_live(const PgnSupervision *sup);
+extern void pgn_supervise_tick(PgnSupervision *sup, int64 now);
+extern void pgn_supervise_reload(PgnSupervision *sup, int64 now);
+extern void pgn_supervise_socket(PgnSupervision *sup, int64 now);
+extern void pgn_supervise_errors(PgnSupervision *sup, int64 now);
+extern void pgn_supervise_quit(PgnSupervision *sup, int64 now);
+extern void pgn_supervise_abandon(PgnSupervision *sup);
+
+#endif							/* PGN_SUPERVISE_H */
