@@ -40,9 +40,8 @@ greet(PgnSupervision *sup, const PgnMessage *message)
 		return "it greeted twice";
 	sup->greeted = true;
 	LWLockAcquire(pgn_shared->lock, LW_EXCLUSIVE);
-	strlcpy(pgn_shared->facts.agent_version, "", sizeof(pgn_shared->facts.agent_version));
-	memcpy(pgn_shared->facts.agent_version, message->name.data,
-		   Min(message->name.len, sizeof(pgn_shared->facts.agent_version) - 1));
+	snprintf(pgn_shared->facts.agent_version, sizeof(pgn_shared->facts.agent_version), "%.*s",
+			 (int) Min(message->name.len, sizeof(pgn_shared->facts.agent_version) - 1), message->name.data);
 	LWLockRelease(pgn_shared->lock);
 	return NULL;
 }

@@ -112,7 +112,7 @@ void
 pgn_set_last_error(const char *message)
 {
 	LWLockAcquire(pgn_shared->lock, LW_EXCLUSIVE);
-	strlcpy(pgn_shared->facts.last_error, message, PGN_ERROR_MAX);
+	snprintf(pgn_shared->facts.last_error, PGN_ERROR_MAX, "%s", message);
 	pgn_shared->facts.last_error_at = GetCurrentTimestamp();
 	LWLockRelease(pgn_shared->lock);
 }

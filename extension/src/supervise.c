@@ -158,15 +158,17 @@ end_agent(PgnSupervision *sup, const char *wrong, int64 now)
 	pgn_agent_close_socket(&sup->agent);
 	pgn_channel_close(&sup->channel);
 	sup->generation++;
+	if (sup->quitting && wrong == NULL && reaped && status == 0)
+		return;
 
 	if (other)
-		strlcpy(message, wrong, sizeof(message));
+		snprintf(message, sizeof(message), "%s", wrong);
 	else if (wrong != NULL)
 		snprintf(message, sizeof(message), "the agent was stopped: %s", wrong);
 	else if (reaped)
 		pgn_agent_describe(status, message, sizeof(message));
 	else
-		strlcpy(message, "the agent closed its socket and does not end", sizeof(message));
+		snprintf(message, sizeof(message), "%s", "the agent closed its socket and does not end");
 	if (now - sup->started >= GOOD_RUN && sup->published)
 		sup->delay = DELAY_LEAST;
 	schedule(sup, other ? PGN_STATE_RESTART_NEEDED : PGN_STATE_NO_AGENT, message,
@@ -277,6 +279,7 @@ pgn_supervise_errors(PgnSupervision *sup, int64 now)
 void
 pgn_supervise_quit(PgnSupervision *sup, int64 now)
 {
+	sup->quitting = true;
 	send_frames(sup, put_quit);
 	pgn_channel_flush(&sup->channel, now);
 }

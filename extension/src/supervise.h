@@ -22,6 +22,7 @@ typedef struct PgnSupervision
 	int64		next_start;
 	int64		delay;			/* before the next start, if this agent ends */
 	bool		greeted;
+	bool		quitting;		/* it was asked to end */
 	bool		published;		/* this agent published something */
 	bool		save_wanted;	/* something was published that is worth a save */
 	bool		save_soon;		/* a reset was applied */

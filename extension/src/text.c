@@ -17,7 +17,10 @@ valid_length(int encoding, const char *s, Size len, bool control)
 {
 	int			size;
 
-	if (*s == '\0' || (!control && ((unsigned char) *s < ' ' || *s == 0x7F)))
+	if (*s == '\0')
+		return 0;
+	/* The server indents the further lines of a log message itself. */
+	if (!control && (((unsigned char) *s < ' ' && *s != '\n' && *s != '\t') || *s == 0x7F))
 		return 0;
 	size = pg_encoding_verifymbchar(encoding, s, (int) Min(len, 16));
 	return Max(size, 0);

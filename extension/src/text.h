@@ -9,7 +9,8 @@
 
 /*
  * A palloc'd, terminated copy in which \xNN stands for each byte that is no
- * text in the encoding, and for control characters if they are not wanted.
+ * text in the encoding, and for control characters other than those between
+ * words and lines if they are not wanted.
  */
 extern char *pgn_text(int encoding, PgnSlice bytes, bool control, Size *len);
 

@@ -217,6 +217,10 @@ finish(void)
 		pgn_channel_flush(&supervision.channel, now);
 		wait_and_handle(deadline - now);
 	}
+	if (pgn_supervise_live(&supervision))
+		ereport(LOG,
+				(errmsg("pg_netstat: the agent did not end within %d s", QUIT_WAIT / 1000),
+				 errdetail("What it counted since it last published is lost.")));
 }
 
 void
