@@ -1,0 +1,173 @@
+package harness
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Link is a veth pair between two hosts, offload switched off.
+type Link struct {
+	Server, Client End
+}
+
+// End is one side of it.
+type End struct {
+	Host   *Host
+	Device string
+	V4, V6 netip.Addr
+}
+
+// NewLink connects two hosts. The devices are eth0 on both, eth1 for a second
+// link of one host, and so on.
+func NewLink(t testing.TB, server, client *Host) *Link {
+	t.Helper()
+	n := serial.Add(1)
+	end := func(h *Host, last byte) End {
+		return End{
+			Host: h, Device: freeDevice(t, h),
+			V4: netip.AddrFrom4([4]byte{10, byte(n >> 8), byte(n), last}),
+			V6: netip.AddrFrom16([16]byte{0: 0xfd, 6: byte(n >> 8), 7: byte(n), 15: last}),
+		}
+	}
+	l := &Link{Server: end(server, 1), Client: end(client, 2)}
+	must(t, "ip", "link", "add", l.Server.Device, "netns", server.Name,
+		"type", "veth", "peer", "name", l.Client.Device, "netns", client.Name)
+	for _, e := range []End{l.Server, l.Client} {
+		e.up(t)
+	}
+	l.Offload(t, false)
+	return l
+}
+
+func freeDevice(t testing.TB, h *Host) string {
+	t.Helper()
+	there := must(t, "ip", "-n", h.Name, "-o", "link")
+	n := 0
+	for strings.Contains(there, fmt.Sprintf(": eth%d", n)) {
+		n++
+	}
+	return fmt.Sprintf("eth%d", n)
+}
+
+// up sets the addresses and the device up, with no wait for duplicates of them.
+func (e End) up(t testing.TB) {
+	t.Helper()
+	ip := func(args ...string) { must(t, append([]string{"ip", "-n", e.Host.Name}, args...)...) }
+	ip("addr", "add", e.V4.String()+"/24", "dev", e.Device)
+	ip("addr", "add", e.V6.String()+"/64", "dev", e.Device, "nodad")
+	ip("link", "set", e.Device, "up")
+}
+
+// Offload lets both ends hand on super-packets of up to 64 kB, or forbids it.
+// Receivers never merge packets (GRO) here.
+func (l *Link) Offload(t testing.TB, on bool) {
+	t.Helper()
+	state := map[bool]string{true: "on", false: "off"}[on]
+	for _, e := range []End{l.Server, l.Client} {
+		e.Host.Run(t, "ethtool", "-K", e.Device, "tso", state, "gso", state, "gro", "off")
+	}
+}
+
+// Counts are packets and their bytes on the wire, toward the server and from it.
+type Counts struct {
+	PacketsIn, PacketsOut, BytesIn, BytesOut int64
+}
+
+// Add gives the sum.
+func (c Counts) Add(o Counts) Counts {
+	return Counts{c.PacketsIn + o.PacketsIn, c.PacketsOut + o.PacketsOut, c.BytesIn + o.BytesIn, c.BytesOut + o.BytesOut}
+}
+
+// Sub gives the difference.
+func (c Counts) Sub(o Counts) Counts {
+	return Counts{c.PacketsIn - o.PacketsIn, c.PacketsOut - o.PacketsOut, c.BytesIn - o.BytesIn, c.BytesOut - o.BytesOut}
+}
+
+// linkHeader is what the ingress hook's bytes lack of a packet.
+const linkHeader = 14
+
+// Truth counts TCP packets of a server's port where each end of a link
+// receives them, by nftables: there they are what they were on the wire, if
+// offload is off at the sender.
+type Truth struct {
+	server, client Hook
+}
+
+// NewTruth begins to count.
+func NewTruth(t testing.TB, l *Link, port int) *Truth {
+	t.Helper()
+	return &Truth{
+		server: NewHook(t, l.Server.Host, l.Server.Device, fmt.Sprintf("tcp dport %d", port)),
+		client: NewHook(t, l.Client.Host, l.Client.Device, fmt.Sprintf("tcp sport %d", port)),
+	}
+}
+
+// Read gives what was counted until now. The two ends are read one after the other.
+func (tr *Truth) Read(t testing.TB) Counts {
+	t.Helper()
+	var c Counts
+	c.PacketsIn, c.BytesIn = tr.server.Read(t)
+	c.PacketsOut, c.BytesOut = tr.client.Read(t)
+	return c
+}
+
+// Quiet waits until nothing passed for half a second and gives what was counted.
+func (tr *Truth) Quiet(t testing.TB) Counts {
+	t.Helper()
+	const quiet = 10
+	last, same := tr.Read(t), 0
+	Until(t, time.Minute, "the link falling silent", func() error {
+		now := tr.Read(t)
+		if same++; now != last {
+			last, same = now, 0
+		}
+		if same < quiet {
+			return fmt.Errorf("at %+v", now)
+		}
+		return nil
+	})
+	return last
+}
+
+// Hook is a counter at the ingress hook of one device.
+type Hook struct {
+	host  *Host
+	table string
+}
+
+// NewHook counts what match, an expression of nft's, says of the packets that a
+// device receives.
+func NewHook(t testing.TB, h *Host, device, match string) Hook {
+	t.Helper()
+	k := Hook{host: h, table: fmt.Sprintf("t%d", serial.Add(1))}
+	h.Run(t, "nft", fmt.Sprintf(`table netdev %s {
+		counter seen { }
+		chain ingress { type filter hook ingress device "%s" priority 0; %s counter name seen; }
+	}`, k.table, device, match))
+	return k
+}
+
+// Read gives the packets and their bytes on an Ethernet without VLANs.
+func (k Hook) Read(t testing.TB) (packets, bytes int64) {
+	t.Helper()
+	var list struct {
+		Nftables []struct {
+			Counter *struct{ Packets, Bytes int64 }
+		}
+	}
+	out := k.host.Run(t, "nft", "-j", "list", "counter", "netdev", k.table, "seen")
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range list.Nftables {
+		if c := item.Counter; c != nil {
+			return c.Packets, c.Bytes + c.Packets*linkHeader
+		}
+	}
+	t.Fatalf("no counter in %s", out)
+	return 0, 0
+}
