@@ -1,0 +1,178 @@
+package pcap
+
+import (
+	"math"
+	"time"
+
+	"github.com/pg-netstat/pg_netstat/internal/engine"
+)
+
+const (
+	// maxClients bounds the clients of one reading.
+	maxClients = 65536
+	// history is how many counted packets can be moved to a period that is
+	// begun a little after its first packets were read: at 50,000 packets a
+	// second each way 40 ms.
+	history = 2048
+	// never is the end of a period that has none yet.
+	never = math.MaxInt64
+)
+
+// bucket is what one reader counted in one period. Its reader's lock guards it
+// until it is taken.
+type bucket struct {
+	device  string
+	end     int64     // ns since 1970; a packet's time is before it
+	ended   time.Time // when end was set
+	counts  engine.Counts
+	clients map[address]*engine.Counts
+	other   engine.Counts
+	done    chan struct{} // closed when no packet is expected any more
+	closed  bool
+}
+
+func newBucket(device string) *bucket {
+	return &bucket{
+		device:  device,
+		end:     never,
+		clients: make(map[address]*engine.Counts),
+		done:    make(chan struct{}),
+	}
+}
+
+// complete says that no further packet is expected.
+func (b *bucket) complete() {
+	if !b.closed {
+		b.closed = true
+		close(b.done)
+	}
+}
+
+// client gives where a client's packets are counted.
+func (b *bucket) client(a address) *engine.Counts {
+	c := b.clients[a]
+	if c != nil {
+		return c
+	}
+	if len(b.clients) >= maxClients {
+		return &b.other
+	}
+	c = new(engine.Counts)
+	b.clients[a] = c
+	return c
+}
+
+// tally is one packet, or as many as it becomes, that was counted.
+type tally struct {
+	ts     int64
+	bucket *bucket
+	client *engine.Counts
+	remote address
+	what   engine.Counts
+}
+
+// ledger attributes packets to the periods that are open.
+type ledger struct {
+	open    []*bucket // oldest first; the last has no end
+	last    [history]tally
+	next    int // index in last
+	recent  address
+	counter *engine.Counts // of recent, in recentIn
+	within  *bucket
+}
+
+func newLedger(device string) *ledger {
+	return &ledger{open: []*bucket{newBucket(device)}}
+}
+
+// of gives the first open period that ends after ts.
+func (l *ledger) of(ts int64) *bucket {
+	for _, b := range l.open[:len(l.open)-1] {
+		if ts < b.end {
+			return b
+		}
+	}
+	return l.open[len(l.open)-1]
+}
+
+// count adds packets of one client at a time.
+func (l *ledger) count(ts int64, remote address, what engine.Counts) {
+	b := l.of(ts)
+	if b != l.within || remote != l.recent || l.counter == nil {
+		l.within, l.recent, l.counter = b, remote, b.client(remote)
+	}
+	b.counts.Add(what)
+	l.counter.Add(what)
+	t := &l.last[l.next%history]
+	l.next++
+	t.ts, t.bucket, t.client, t.remote, t.what = ts, b, l.counter, remote, what
+}
+
+// cut ends the present period at the time at and begins another. Packets at or
+// past it that were counted already are moved there if late is set.
+func (l *ledger) cut(now time.Time, at int64, device string, late bool) *bucket {
+	ended := l.open[len(l.open)-1]
+	ended.end, ended.ended = at, now
+	begun := newBucket(device)
+	l.open = append(l.open, begun)
+	for i := range l.last {
+		t := &l.last[i]
+		if !late || t.bucket != ended || t.ts < at {
+			continue
+		}
+		subtract(&ended.counts, t.what)
+		subtract(t.client, t.what)
+		if t.client.Zero() && t.client != &ended.other {
+			delete(ended.clients, t.remote)
+		}
+		t.bucket, t.client = begun, begun.client(t.remote)
+		begun.counts.Add(t.what)
+		t.client.Add(t.what)
+	}
+	l.counter = nil
+	return ended
+}
+
+// passed marks the periods complete that ended by the time ts.
+func (l *ledger) passed(ts int64) {
+	for _, b := range l.open[:len(l.open)-1] {
+		if b.end <= ts {
+			b.complete()
+		}
+	}
+}
+
+// rested marks the periods complete that were ended before a moment.
+func (l *ledger) rested(since time.Time) {
+	for _, b := range l.open[:len(l.open)-1] {
+		if b.ended.Before(since) {
+			b.complete()
+		}
+	}
+}
+
+// take removes a period: what comes for it later goes to the next.
+func (l *ledger) take(b *bucket) {
+	for i := range l.open {
+		if l.open[i] == b {
+			l.open = append(l.open[:i], l.open[i+1:]...)
+			break
+		}
+	}
+	// What is kept for cut must not keep the maps from being freed.
+	for i := range l.last {
+		if l.last[i].bucket == b {
+			l.last[i] = tally{}
+		}
+	}
+	if l.within == b {
+		l.within, l.counter = nil, nil
+	}
+}
+
+func subtract(c *engine.Counts, o engine.Counts) {
+	c.PacketsIn -= o.PacketsIn
+	c.PacketsOut -= o.PacketsOut
+	c.BytesIn -= o.BytesIn
+	c.BytesOut -= o.BytesOut
+}

@@ -1,0 +1,247 @@
+// Package pcap counts packets by capturing their headers with libpcap. It needs
+// CAP_NET_RAW alone.
+//
+// A device has two captures, one for each direction, since libpcap does not tell
+// which way a packet went on an Ethernet device; loopback has one. Each is
+// drained by a goroutine of its own all the time. Packets count in the period
+// that their own times are in, so a period is read a little after it has ended.
+package pcap
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pg-netstat/pg_netstat/internal/engine"
+)
+
+// Settings are libpcap's settings.
+type Settings struct {
+	BufferSize int // bytes of each direction's buffer
+	Snaplen    int // bytes captured of a packet
+	Timeout    time.Duration
+	Wait       time.Duration // for packets of a period that has ended, at most
+}
+
+// Source is a source of packet counts by libpcap.
+type Source struct {
+	log      *slog.Logger
+	settings Settings
+	target   engine.Target
+	// readers has those that read, and those that ended and were not yet cut.
+	readers []*reader
+	// present has the reader of each device and direction that counts now.
+	present map[place]*reader
+	names   map[string]bool // of the devices that were targets in this period
+}
+
+type place struct {
+	index int
+	dir   direction
+}
+
+var _ engine.Source = (*Source)(nil)
+
+// Open begins to count. Devices that cannot be counted on are no reason for it
+// to fail: Retarget names them.
+func Open(log *slog.Logger, s Settings, t engine.Target) (*Source, error) {
+	if err := probe(); err != nil {
+		return nil, err
+	}
+	source := &Source{
+		log:      log,
+		settings: s,
+		present:  make(map[place]*reader),
+		names:    make(map[string]bool),
+	}
+	if err := source.Retarget(t); err != nil {
+		log.Debug("some devices cannot be captured on", "err", err)
+	}
+	return source, nil
+}
+
+// directions gives the readers that a device has.
+func directions(d engine.Device) []direction {
+	if d.Loopback {
+		return []direction{both}
+	}
+	return []direction{inward, outward}
+}
+
+// Retarget changes what is counted.
+func (s *Source) Retarget(t engine.Target) error {
+	samePort := t.Port == s.target.Port
+	s.target = t
+	local := newLocals(t.Local)
+	wanted := make(map[place]bool)
+	at := s.switchOver(!samePort && len(s.present) > 0)
+	var failed []error
+	for _, d := range t.Devices {
+		s.names[d.Name] = true
+		v := &view{device: d, port: t.Port, local: local}
+		for _, dir := range directions(d) {
+			where := place{d.Index, dir}
+			wanted[where] = true
+			if err := s.aim(where, v, samePort, at); err != nil {
+				failed = append(failed, fmt.Errorf("device %q: %w", d.Name, err))
+				break
+			}
+		}
+	}
+	for where, r := range s.present {
+		if !wanted[where] {
+			r.end(s.instant(time.Now(), r.drained()))
+			delete(s.present, where)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// aim makes the reader at a place count what v says.
+func (s *Source) aim(where place, v *view, samePort bool, at instant) error {
+	r := s.present[where]
+	if r != nil && r.alive() == nil {
+		if samePort {
+			r.look(v)
+			return nil
+		}
+		return s.replace(where, v, at)
+	}
+	begun, err := s.begin(where.dir, v, instant{})
+	if err != nil {
+		if r != nil {
+			err = errors.Join(err, r.alive())
+			delete(s.present, where)
+		}
+		return err
+	}
+	s.present[where] = begun
+	return nil
+}
+
+// begin opens a reader that counts packets from an instant on, or all of them.
+func (s *Source) begin(dir direction, v *view, from instant) (*reader, error) {
+	r, err := open(s.settings, v.device, v.port, dir)
+	if err != nil {
+		return nil, err
+	}
+	r.view, r.from, r.ledger = v, from, newLedger(v.device.Name)
+	s.readers = append(s.readers, r)
+	go r.read()
+	return r, nil
+}
+
+// replace opens a new reader beside one that reads on, and hands over to it at
+// an instant. If it cannot be opened, the former stays.
+func (s *Source) replace(where place, v *view, at instant) error {
+	former := s.present[where]
+	begun, err := s.begin(where.dir, v, at)
+	if err != nil {
+		return err
+	}
+	former.end(at)
+	s.present[where] = begun
+	return nil
+}
+
+// Configure applies changed settings, without losing or doubling a packet. If a
+// device's captures cannot be opened anew, its former ones read on.
+func (s *Source) Configure(settings Settings) error {
+	former := s.settings
+	s.settings = settings
+	former.Wait = settings.Wait
+	if former == settings {
+		return nil
+	}
+	at := s.switchOver(len(s.present) > 0)
+	var failed []error
+	for where, r := range s.present {
+		if r.alive() != nil {
+			continue // Retarget's to mend
+		}
+		r.mu.Lock()
+		v := r.view
+		r.mu.Unlock()
+		if err := s.replace(where, v, at); err != nil {
+			failed = append(failed, fmt.Errorf("device %q: %w", v.device.Name, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+const (
+	// ahead is how long before an instant of change the new readers are opened.
+	ahead = 100 * time.Millisecond
+	// stamped is for how long packets are given their times early.
+	stamped = 3 * time.Second
+)
+
+// switchOver gives the instant at which new readers take over, and sees to it that
+// they and the former ones find the same time in a packet: the kernel reads the
+// clock for each capture separately, unless some socket wants to know when packets
+// arrived.
+func (s *Source) switchOver(needed bool) instant {
+	if !needed {
+		return instant{}
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMP, 1)
+		time.AfterFunc(stamped, func() { unix.Close(fd) })
+	}
+	if err != nil {
+		s.log.Debug("packets are not given their times early", "err", err)
+	}
+	longest := time.Duration(0)
+	for _, r := range s.present {
+		longest = max(longest, r.drained())
+	}
+	return s.instant(time.Now().Add(ahead), longest)
+}
+
+func (s *Source) instant(at time.Time, drained time.Duration) instant {
+	return instant{ts: at.UnixNano(), at: at, latest: at.Add(drained)}
+}
+
+// Overlap is true: a period is complete when late packets have been waited for.
+func (s *Source) Overlap() bool { return true }
+
+// Inexact says on which devices packets are merged before libpcap sees them.
+func (s *Source) Inexact() string {
+	names := make(map[string]bool)
+	for _, d := range s.target.Devices {
+		if d.Offload && !d.Loopback {
+			names[d.Name] = true
+		}
+	}
+	for _, r := range s.present {
+		if r.big.Load() {
+			r.mu.Lock()
+			names[r.view.device.Name] = true
+			r.mu.Unlock()
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "packets are estimated from their sizes where segments are merged before libpcap sees them (offload): " +
+		strings.Join(slices.Sorted(maps.Keys(names)), ", ")
+}
+
+// Close ends all readers. Each frees its handle as soon as it is not waiting
+// for a packet, so after the timeout at most.
+func (s *Source) Close() error {
+	now := time.Now()
+	for _, r := range s.readers {
+		r.end(instant{ts: 1, at: now.Add(-time.Hour), latest: now})
+	}
+	s.readers = nil
+	clear(s.present)
+	return nil
+}
