@@ -1,0 +1,342 @@
+package pcap
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pg-netstat/pg_netstat/internal/device"
+	"github.com/pg-netstat/pg_netstat/internal/engine"
+	"github.com/pg-netstat/pg_netstat/internal/netnstest"
+)
+
+func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
+
+// port is the tested server's.
+const port = 5433
+
+var defaults = Settings{BufferSize: 1_000_000, Snaplen: 96, Timeout: time.Second, Wait: 5 * time.Second}
+
+func ip(t testing.TB, command string) {
+	t.Helper()
+	netnstest.Run(t, append([]string{"ip"}, strings.Fields(command)...)...)
+}
+
+// wire is a veth pair between the test's namespace, where the server is, and a
+// peer, where its clients are, without any offload, and with counters at the
+// ingress hook of each end.
+type wire struct {
+	peer *netnstest.Peer
+	near string // device here
+	far  string // device there
+}
+
+const (
+	serverAddr = "10.66.0.1"
+	clientAddr = "10.66.0.2"
+	serverSix  = "fd66::1"
+	clientSix  = "fd66::2"
+)
+
+func newWire(t testing.TB) *wire {
+	t.Helper()
+	w := &wire{peer: netnstest.NewPeer(t), near: "pcn0", far: "pcf0"}
+	ip(t, "link set lo up")
+	ip(t, "link add pcn0 type veth peer name pcf0 netns "+w.peer.Name())
+	t.Cleanup(func() { ip(t, "link del pcn0") })
+	off := []string{"ethtool", "-K", "pcn0", "tso", "off", "gso", "off", "gro", "off", "tx", "off"}
+	netnstest.Run(t, off...)
+	off[2] = "pcf0"
+	w.peer.Run(t, off...)
+	w.peer.Run(t, "ip", "link", "set", "lo", "up")
+	ip(t, "addr add "+serverAddr+"/24 dev pcn0")
+	ip(t, "addr add "+serverSix+"/64 dev pcn0 nodad")
+	ip(t, "link set pcn0 up")
+	w.peer.Run(t, "ip", "addr", "add", clientAddr+"/24", "dev", "pcf0")
+	w.peer.Run(t, "ip", "addr", "add", clientSix+"/64", "dev", "pcf0", "nodad")
+	w.peer.Run(t, "ip", "link", "set", "pcf0", "up")
+	netnstest.Run(t, "nft", rules("pcn0", "dport"))
+	t.Cleanup(func() { netnstest.Run(t, "nft", "delete table netdev truth") })
+	w.peer.Run(t, "nft", rules("pcf0", "sport"))
+	return w
+}
+
+func rules(dev, end string) string {
+	return fmt.Sprintf("table netdev truth { chain c { type filter hook ingress device %s priority 0; tcp %s %d counter; }; }",
+		dev, end, port)
+}
+
+var counter = regexp.MustCompile(`counter packets (\d+) bytes (\d+)`)
+
+// truth is what arrived at both ends. The hook's bytes lack the link header.
+func (w *wire) truth(t testing.TB) engine.Counts {
+	t.Helper()
+	read := func(text string) (packets, bytes uint64) {
+		m := counter.FindStringSubmatch(text)
+		if m == nil {
+			t.Fatalf("no counter in %s", text)
+		}
+		packets, _ = strconv.ParseUint(m[1], 10, 64)
+		bytes, _ = strconv.ParseUint(m[2], 10, 64)
+		return packets, bytes + 14*packets
+	}
+	var c engine.Counts
+	c.PacketsIn, c.BytesIn = read(netnstest.Run(t, "nft", "list table netdev truth"))
+	c.PacketsOut, c.BytesOut = read(w.peer.Run(t, "nft", "list table netdev truth"))
+	return c
+}
+
+// target is what device.Select finds for a server on every address.
+func target(t testing.TB, wish string) engine.Target {
+	t.Helper()
+	s, err := device.Scan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	every := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	sel := device.Select(s, device.ParseWish(wish, false), every)
+	return engine.Target{Port: port, Devices: sel.Devices, Local: device.Local(s, every)}
+}
+
+func mustOpen(t testing.TB, s Settings, target engine.Target) *Source {
+	t.Helper()
+	source, err := Open(slog.New(slog.NewTextHandler(io.Discard, nil)), s, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { source.Close() })
+	return source
+}
+
+// reading ends a period now and gives it.
+func reading(t testing.TB, s *Source) engine.Reading {
+	t.Helper()
+	r, err := s.Cut(time.Now())()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func total(readings ...engine.Reading) engine.Counts {
+	var c engine.Counts
+	for _, r := range readings {
+		for _, d := range r.Devices {
+			c.Add(d.Counts)
+		}
+	}
+	return c
+}
+
+// consistent fails unless clients and the rest are the sum of devices.
+func consistent(t testing.TB, r engine.Reading) {
+	t.Helper()
+	c := r.Other
+	for _, one := range r.Clients {
+		c.Add(one.Counts)
+	}
+	if c != total(r) {
+		t.Errorf("clients have %+v, devices %+v", c, total(r))
+	}
+}
+
+// serve answers each message of 8 bytes with size bytes, until the test ends.
+func serve(t testing.TB, network, addr string, size int) {
+	t.Helper()
+	l, err := net.Listen(network, net.JoinHostPort(addr, strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go answer(c, size)
+		}
+	}()
+}
+
+func answer(c net.Conn, size int) {
+	defer c.Close()
+	ask, reply := make([]byte, 8), make([]byte, size)
+	for {
+		if _, err := io.ReadFull(c, ask); err != nil {
+			return
+		}
+		if _, err := c.Write(reply); err != nil {
+			return
+		}
+	}
+}
+
+// dial connects from the peer.
+func (w *wire) dial(t testing.TB, network, addr string) net.Conn {
+	t.Helper()
+	var c net.Conn
+	w.peer.Do(t, func() {
+		var err error
+		if c, err = net.Dial(network, net.JoinHostPort(addr, strconv.Itoa(port))); err != nil {
+			t.Error(err)
+		}
+	})
+	if c == nil {
+		t.FailNow()
+	}
+	return c
+}
+
+// exchange asks n times and reads the answers.
+func exchange(c net.Conn, n, size int) error {
+	ask, reply := make([]byte, 8), make([]byte, size)
+	for range n {
+		if _, err := c.Write(ask); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, reply); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load keeps clients exchanging until stopped, and gives the number of exchanges.
+func (w *wire) load(t testing.TB, clients, size int) (stop func() int64) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var over atomic.Bool
+	var done atomic.Int64
+	for range clients {
+		c := w.dial(t, "tcp4", serverAddr)
+		wg.Go(func() {
+			defer c.Close()
+			for !over.Load() {
+				if err := exchange(c, 1, size); err != nil {
+					t.Error(err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	return func() int64 {
+		over.Store(true)
+		wg.Wait()
+		return done.Load()
+	}
+}
+
+// settle lets the last packets of closing connections pass.
+func settle() { time.Sleep(300 * time.Millisecond) }
+
+func TestExact(t *testing.T) {
+	w := newWire(t)
+	for _, c := range []struct {
+		name, network, addr, client string
+		n, size                     int
+	}{
+		{"small", "tcp4", serverAddr, clientAddr, 500, 40},
+		{"bulk", "tcp4", serverAddr, clientAddr, 20, 1 << 20},
+		{"IPv6", "tcp6", serverSix, clientSix, 500, 5000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			serve(t, c.network, c.addr, c.size)
+			s := mustOpen(t, defaults, target(t, "auto"))
+			if s.Inexact() != "" {
+				t.Error(s.Inexact())
+			}
+			before := w.truth(t)
+			conn := w.dial(t, c.network, c.addr)
+			if err := exchange(conn, c.n, c.size); err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+			settle()
+			r := reading(t, s)
+			want := w.truth(t)
+			subtract(&want, before)
+			if total(r) != want || r.Lost != 0 {
+				t.Errorf("got %+v, want %+v, lost %d", total(r), want, r.Lost)
+			}
+			consistent(t, r)
+			if len(r.Devices) != 1 || r.Devices[0].Device != "pcn0" ||
+				len(r.Clients) != 1 || r.Clients[0].Client.String() != c.client {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+func TestConnections(t *testing.T) {
+	w := newWire(t)
+	serve(t, "tcp4", serverAddr, 100)
+	s := mustOpen(t, defaults, target(t, "pcn0"))
+	for range 300 {
+		c := w.dial(t, "tcp4", serverAddr)
+		if err := exchange(c, 1, 100); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	settle()
+	if r := reading(t, s); total(r) != w.truth(t) {
+		t.Errorf("got %+v, want %+v", total(r), w.truth(t))
+	}
+}
+
+// Each period has its own packets: a client that sends only in the first half
+// of each is never found in the wrong one, and the sum is the truth.
+func TestPeriodsUnderLoad(t *testing.T) {
+	w := newWire(t)
+	serve(t, "tcp4", serverAddr, 40)
+	s := mustOpen(t, defaults, target(t, "pcn0"))
+	stop := w.load(t, 8, 40)
+	const periods = 100
+	var wg sync.WaitGroup
+	readings := make([]engine.Reading, periods)
+	var previous chan struct{}
+	begin := time.Now()
+	for i := range periods {
+		time.Sleep(time.Until(begin.Add(time.Duration(i+1) * 50 * time.Millisecond)))
+		read := s.Cut(time.Now())
+		before, done := previous, make(chan struct{})
+		previous = done
+		wg.Go(func() {
+			if before != nil {
+				<-before
+			}
+			defer close(done)
+			readings[i], _ = read()
+		})
+	}
+	n := stop()
+	settle()
+	wg.Wait()
+	last := reading(t, s)
+	readings = append(readings, last)
+	var lost uint64
+	for i, r := range readings {
+		lost += r.Lost
+		consistent(t, r)
+		if total(r).PacketsIn == 0 && i < periods {
+			t.Errorf("period %d has nothing", i)
+		}
+	}
+	if got, want := total(readings...), w.truth(t); got != want || lost != 0 {
+		t.Errorf("got %+v, want %+v, lost %d", got, want, lost)
+	}
+	rate := float64(total(readings...).PacketsIn+total(readings...).PacketsOut) / time.Since(begin).Seconds()
+	t.Logf("%d exchanges, %.0f packets/s", n, rate)
+}
