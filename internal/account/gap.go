@@ -31,7 +31,7 @@ func (l *Ledger) Cover(now Instant) {
 		g.LastStart, g.LastEnd = g.openWall, now.Wall
 		g.open = false
 	}
-	l.turn(now.Wall)
+	l.turn(now.Wall, now.Wall)
 }
 
 // Gaps tells of the gaps; one that lasts is counted, with no end.
@@ -45,4 +45,4 @@ func (l *Ledger) Gaps() Gaps {
 }
 
 // Turn completes the open interval if it is over, also while nobody counts.
-func (l *Ledger) Turn(now Instant) { l.turn(now.Wall) }
+func (l *Ledger) Turn(now Instant) { l.turn(now.Wall, now.Wall) }

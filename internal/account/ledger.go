@@ -23,7 +23,7 @@ type Interval struct {
 	Start   time.Time
 	Covered time.Duration // how much of it was counted
 	engine.Counts
-	Created time.Time // when it was complete
+	Created time.Time // when it was complete and its counts known
 }
 
 // Device is the account of one device.
@@ -103,8 +103,9 @@ func Align(t time.Time, step time.Duration) time.Time {
 // NextBoundary says when the open interval ends, by the wall clock.
 func (l *Ledger) NextBoundary() time.Time { return l.open.end }
 
-// Apply enters what was counted from the last reading until at.
-func (l *Ledger) Apply(at Instant, r engine.Reading) {
+// Apply enters what was counted from the last reading until at, which is known
+// since now by the wall clock.
+func (l *Ledger) Apply(at Instant, now time.Time, r engine.Reading) {
 	covered := max(at.Mono-l.last.Mono, 0)
 	l.last, l.lastCovered = at, covered
 	l.open.covered += covered
@@ -119,7 +120,7 @@ func (l *Ledger) Apply(at Instant, r engine.Reading) {
 		d.Last.Add(c.Counts)
 		d.seen, d.counting = true, true
 	}
-	l.turn(at.Wall)
+	l.turn(at.Wall, now)
 	l.fold()
 }
 
@@ -135,11 +136,11 @@ func (l *Ledger) device(name string) *Device {
 // turn completes the open interval if the wall clock has left it, either way.
 // The clock of a running server may be stepped: an interval's name is then
 // the wall clock's, its length what was measured.
-func (l *Ledger) turn(wall time.Time) {
+func (l *Ledger) turn(wall, now time.Time) {
 	if !wall.Before(l.open.start) && wall.Before(l.open.end) {
 		return
 	}
-	l.complete(wall)
+	l.complete(now)
 	l.begin(Align(wall, l.interval))
 }
 

@@ -34,6 +34,8 @@ func saw(device string, n uint64) engine.Reading {
 	}}}
 }
 
+func apply(l *Ledger, at Instant, r engine.Reading) { l.Apply(at, at.Wall, r) }
+
 func only(t *testing.T, l *Ledger) *Device {
 	t.Helper()
 	if len(l.Devices()) != 1 {
@@ -65,11 +67,11 @@ func wantRows(t *testing.T, d *Device, want ...string) {
 func TestIntervalsAreAlignedToTheWallClock(t *testing.T) {
 	c := newClock() // 12:00:03
 	l := New(c.Instant, 10*time.Second, 60, 100)
-	l.Apply(c.pass(7*time.Second), saw("eth0", 7))
-	l.Apply(c.pass(5*time.Second), saw("eth0", 5))
-	l.Apply(c.pass(5*time.Second), saw("eth0", 5))
-	l.Apply(c.pass(10*time.Second+3*time.Millisecond), saw("eth0", 10)) // a late wake-up
-	l.Apply(c.pass(10*time.Second), saw("eth0", 0))
+	apply(l, c.pass(7*time.Second), saw("eth0", 7))
+	apply(l, c.pass(5*time.Second), saw("eth0", 5))
+	apply(l, c.pass(5*time.Second), saw("eth0", 5))
+	apply(l, c.pass(10*time.Second+3*time.Millisecond), saw("eth0", 10)) // a late wake-up
+	apply(l, c.pass(10*time.Second), saw("eth0", 0))
 	wantRows(t, only(t, l), "12:00:03 7s 7", "12:00:10 10s 10", "12:00:20 10.003s 10", "12:00:30 10s 0")
 	if want := noon.Add(50 * time.Second); !l.NextBoundary().Equal(want) {
 		t.Errorf("next boundary %s, want %s", l.NextBoundary(), want)
@@ -86,7 +88,7 @@ func TestClockStepsNeitherLoseNorInvent(t *testing.T) {
 				if i == 20 {
 					c.step(step)
 				}
-				l.Apply(c.pass(time.Second), saw("eth0", 1))
+				apply(l, c.pass(time.Second), saw("eth0", 1))
 				total += time.Second
 			}
 			d := only(t, l)
@@ -131,7 +133,7 @@ func TestSumsAgree(t *testing.T) {
 				l.Cover(c.pass(time.Duration(r.Int64N(int64(time.Minute)))))
 			default:
 				d, n := time.Duration(r.Int64N(int64(25*time.Second))), r.Uint64N(1000)
-				l.Apply(c.pass(d), saw("eth0", n))
+				apply(l, c.pass(d), saw("eth0", n))
 				packets, covered = packets+n, covered+d
 			}
 		}
@@ -153,10 +155,10 @@ func TestSumsAgree(t *testing.T) {
 func TestChangedIntervalEndsTheOpenOne(t *testing.T) {
 	c := newClock()
 	l := New(c.Instant, 10*time.Second, 60, 100)
-	l.Apply(c.pass(7*time.Second), saw("eth0", 7))
-	l.Apply(c.pass(4*time.Second), saw("eth0", 4))
+	apply(l, c.pass(7*time.Second), saw("eth0", 7))
+	apply(l, c.pass(4*time.Second), saw("eth0", 4))
 	l.Configure(c.Instant, time.Minute, 60, 100)
-	l.Apply(c.pass(46*time.Second), saw("eth0", 46))
+	apply(l, c.pass(46*time.Second), saw("eth0", 46))
 	wantRows(t, only(t, l), "12:00:03 7s 7", "12:00:10 4s 4", "12:00:14 46s 46")
 	l.Configure(c.Instant, time.Minute, 2, 100)
 	wantRows(t, only(t, l), "12:00:10 4s 4", "12:00:14 46s 46")
@@ -165,13 +167,13 @@ func TestChangedIntervalEndsTheOpenOne(t *testing.T) {
 func TestGapIsNotCovered(t *testing.T) {
 	c := newClock()
 	l := New(c.Instant, 10*time.Second, 60, 100)
-	l.Apply(c.pass(2*time.Second), saw("eth0", 2)) // 12:00:05
+	apply(l, c.pass(2*time.Second), saw("eth0", 2)) // 12:00:05
 	l.Uncovered(c.Instant)
 	if g := l.Gaps(); g.Count != 1 || !g.LastEnd.IsZero() {
 		t.Errorf("a gap that lasts: %+v", g)
 	}
 	l.Cover(c.pass(3 * time.Second))
-	l.Apply(c.pass(2*time.Second), saw("eth0", 2))
+	apply(l, c.pass(2*time.Second), saw("eth0", 2))
 	wantRows(t, only(t, l), "12:00:03 4s 4")
 	g := l.Gaps()
 	if g.Count != 1 || g.Total != 3*time.Second || !g.LastStart.Equal(noon.Add(5*time.Second)) || !g.LastEnd.Equal(noon.Add(8*time.Second)) {
@@ -184,7 +186,7 @@ func TestResetForgetsEverything(t *testing.T) {
 	l := New(c.Instant, 10*time.Second, 60, 100)
 	r := saw("eth0", 7)
 	r.Lost = 5
-	l.Apply(c.pass(7*time.Second), r)
+	apply(l, c.pass(7*time.Second), r)
 	l.Uncovered(c.Instant)
 	l.Reset(c.pass(time.Second))
 	if len(l.Devices()) != 0 || l.Lost() != 0 || !l.ResetAt().Equal(c.Wall) {
@@ -194,7 +196,7 @@ func TestResetForgetsEverything(t *testing.T) {
 	if g := l.Gaps(); g.Count != 1 || g.Total != time.Second {
 		t.Errorf("the part of a gap after the reset: %+v", g)
 	}
-	l.Apply(c.pass(time.Second), saw("eth0", 1))
+	apply(l, c.pass(time.Second), saw("eth0", 1))
 	if d := only(t, l); d.Total.PacketsIn != 1 || sum(d) != d.Total {
 		t.Errorf("after a reset: %+v", d)
 	}
@@ -215,7 +217,7 @@ func TestRestore(t *testing.T) {
 		l := New(c.Instant, 10*time.Second, 60, 100)
 		l.Restore(c.Instant, saved)
 		l.Cover(c.pass(time.Second))
-		l.Apply(c.pass(6*time.Second), saw("eth0", 6))
+		apply(l, c.pass(6*time.Second), saw("eth0", 6))
 		wantRows(t, only(t, l), "11:59:50 10s 20", "12:00:00 7s 16")
 		if d := only(t, l); d.Total.PacketsIn != 36 || sum(d) != d.Total {
 			t.Errorf("intervals have %+v, total %+v", sum(d), d.Total)
@@ -233,7 +235,7 @@ func TestRestore(t *testing.T) {
 		l := New(c.Instant, 10*time.Second, 60, 100)
 		l.Restore(c.Instant, saved)
 		l.Cover(c.pass(time.Second))
-		l.Apply(c.pass(time.Second), saw("eth0", 1))
+		apply(l, c.pass(time.Second), saw("eth0", 1))
 		wantRows(t, only(t, l), "11:59:50 10s 20", "12:00:00 1s 10")
 	})
 	t.Run("from a clock that was ahead", func(t *testing.T) {
@@ -257,7 +259,7 @@ func TestDevicesAreBoundedAndSumsExact(t *testing.T) {
 	var want uint64
 	for i := range 1000 {
 		n := uint64(i%7 + 1)
-		l.Apply(c.pass(time.Second), saw(fmt.Sprintf("veth%d", i), n))
+		apply(l, c.pass(time.Second), saw(fmt.Sprintf("veth%d", i), n))
 		want += n
 	}
 	var got uint64
@@ -273,10 +275,10 @@ func TestRowsOfADeviceThatIsGoneGrowOld(t *testing.T) {
 	c := newClock()
 	l := New(c.Instant, 10*time.Second, 3, 100)
 	for range 10 {
-		l.Apply(c.pass(10*time.Second), saw("eth0", 1))
+		apply(l, c.pass(10*time.Second), saw("eth0", 1))
 	}
 	for i := range 10 {
-		l.Apply(c.pass(10*time.Second), saw("eth1", 1))
+		apply(l, c.pass(10*time.Second), saw("eth1", 1))
 		if n := len(l.Devices()[0].History()); n > max(3-i, 0) && i > 0 {
 			t.Errorf("%d intervals later there are %d rows of the device that is gone", i+1, n)
 		}

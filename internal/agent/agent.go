@@ -107,7 +107,11 @@ func (a *Agent) Run(ctx context.Context, r io.Reader) error {
 			a.source.Close()
 		}
 	}()
+	a.retarget()
 	a.openEngine()
+	if err := a.publishIfIdle(); err != nil {
+		return err
+	}
 	return a.loop(in, changed)
 }
 

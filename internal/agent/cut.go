@@ -71,7 +71,7 @@ func (a *Agent) take(r reading) error {
 	a.cuts, a.reading = slices.Delete(a.cuts, 0, 1), false
 	a.complain("reading", "counts cannot be read", r.err)
 	if !c.void {
-		a.ledger.Apply(c.at, r.Reading)
+		a.ledger.Apply(c.at, a.Now().Wall, r.Reading)
 		for _, then := range c.then {
 			then(c.at)
 		}

@@ -30,7 +30,7 @@ func saw(n uint64, devices ...string) engine.Reading {
 func sampleLedger(seconds int) *account.Ledger {
 	l := account.New(at(0), 10*time.Second, 60, 100)
 	for s := 5; s <= seconds; s += 5 {
-		l.Apply(at(s), saw(uint64(s), "eth0", "eth1"))
+		l.Apply(at(s), at(s).Wall, saw(uint64(s), "eth0", "eth1"))
 	}
 	return l
 }
@@ -84,7 +84,7 @@ func TestRestoreGivesTheSameAccount(t *testing.T) {
 	l := sampleLedger(25)
 	l.Uncovered(at(25))
 	l.Cover(at(27))
-	l.Apply(at(28), saw(1, "eth0"))
+	l.Apply(at(28), at(28).Wall, saw(1, "eth0"))
 	before := snapshots(t, l)
 	saved, err := Restore(before)
 	if err != nil {
@@ -93,8 +93,8 @@ func TestRestoreGivesTheSameAccount(t *testing.T) {
 	again := account.New(at(28), 10*time.Second, 60, 100)
 	again.Restore(at(28), saved)
 	again.Cover(at(28))
-	again.Apply(at(29), saw(1, "eth0"))
-	l.Apply(at(29), saw(1, "eth0"))
+	again.Apply(at(29), at(29).Wall, saw(1, "eth0"))
+	l.Apply(at(29), at(29).Wall, saw(1, "eth0"))
 	for i, d := range l.Devices() {
 		a := again.Devices()[i]
 		if a.Name != d.Name || a.Total != d.Total || a.Open != d.Open || len(a.History()) != len(d.History()) {
@@ -154,8 +154,8 @@ func TestEncodedRowsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := &h.devices["eth0"][0].data[0]
-	l.Apply(at(25), saw(1, "eth0"))
-	l.Apply(at(30), saw(1, "eth0"))
+	l.Apply(at(25), at(25).Wall, saw(1, "eth0"))
+	l.Apply(at(30), at(30).Wall, saw(1, "eth0"))
 	data, _, err := h.Encode(l, 1<<20)
 	rows, derr := History.Decode(data)
 	if err != nil || derr != nil || len(rows) != 5 {
