@@ -137,8 +137,7 @@ func (r *reader) filter(port uint16) error {
 		return fmt.Errorf("link type %s is not known", layers.LinkType(r.link))
 	}
 	core := expression(port, r.dir)
-	tagged := fmt.Sprintf("%s or (vlan and (%s or (vlan and %s)))", core, core, core)
-	if err := r.handle.SetBPFFilter(tagged); err != nil {
+	if err := r.handle.SetBPFFilter(tagged(core)); err != nil {
 		// Not every link type can have tags.
 		if err := r.handle.SetBPFFilter(core); err != nil {
 			return fmt.Errorf("setting the filter: %w", err)
@@ -173,6 +172,11 @@ func expression(port uint16, dir direction) string {
 		terms = append(terms, fmt.Sprintf("ip6 proto %d", next))
 	}
 	return "(" + strings.Join(terms, " or ") + ")"
+}
+
+// tagged gives a filter for what another one passes, with up to two VLAN tags.
+func tagged(core string) string {
+	return fmt.Sprintf("%s or (vlan and (%s or (vlan and %s)))", core, core, core)
 }
 
 // unusable says what is missing if libpcap was refused.

@@ -86,9 +86,8 @@ func (w *wire) truth(t testing.TB) engine.Counts {
 		if m == nil {
 			t.Fatalf("no counter in %s", text)
 		}
-		packets, _ = strconv.ParseUint(m[1], 10, 64)
-		bytes, _ = strconv.ParseUint(m[2], 10, 64)
-		return packets, bytes + 14*packets
+		packets = number(t, m[1])
+		return packets, number(t, m[2]) + 14*packets
 	}
 	var c engine.Counts
 	c.PacketsIn, c.BytesIn = read(netnstest.Run(t, "nft", "list table netdev truth"))
@@ -196,6 +195,25 @@ func (w *wire) dial(t testing.TB, network, addr string) net.Conn {
 		t.FailNow()
 	}
 	return c
+}
+
+// dialHere connects within the test's namespace.
+func dialHere(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp4", net.JoinHostPort(addr, strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func number(t testing.TB, text string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // exchange asks n times and reads the answers.
