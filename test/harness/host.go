@@ -120,6 +120,12 @@ func (h *Host) Start(t testing.TB, command ...string) *Running {
 // Signal sends the command a signal.
 func (r *Running) Signal(sig syscall.Signal) { _ = r.cmd.Process.Signal(sig) }
 
+// Pid gives the command's process.
+func (r *Running) Pid() int { return r.cmd.Process.Pid }
+
+// Output gives what the command printed; call it when the command is done.
+func (r *Running) Output() string { return r.out.String() }
+
 // Done tells whether the command has ended.
 func (r *Running) Done() bool {
 	select {
