@@ -150,10 +150,9 @@ func (r *raw) send(t testing.TB, frame []byte) {
 
 // link is a pair of devices between the test's namespace and a peer's.
 type link struct {
-	peer      *netnstest.Peer
-	here      string
-	peerIndex int
-	fromPeer  *raw
+	peer     *netnstest.Peer
+	here     string
+	fromPeer *raw
 }
 
 // newLink makes a pair whose devices pass on what they are given, at once and
@@ -171,7 +170,6 @@ func newLink(t testing.TB, name string) *link {
 		if err != nil {
 			panic(err)
 		}
-		l.peerIndex = i.Index
 		l.fromPeer = newRaw(t, i.Index)
 	})
 	return l
