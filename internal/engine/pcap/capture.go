@@ -20,10 +20,15 @@ import (
 // statistics by others.
 type capture struct {
 	handle  *pcap.Handle
+	batch   *batch
 	link    int
 	timeout time.Duration
+	slots   int           // about how many packets the ring has room for
+	lag     time.Duration // how long a packet may rest in it without being readable
+	pause   time.Duration // the longest time not to read it for
 
 	mu     sync.Mutex // guards what follows, and handle against being closed
+	wakeUp int        // descriptor of an event that ends the batch's wait
 	closed bool
 	final  stats // when it was closed
 	known  bool  // final is
@@ -58,14 +63,27 @@ func (c *capture) close() {
 		c.final, c.known = c.ask()
 		c.closed = true
 		c.handle.Close()
+		unix.Close(c.wakeUp)
 	}
 }
 
-// explain gives libpcap's own words for a failed read.
-func (c *capture) explain(err error) error {
-	if err != pcap.NextErrorReadError {
-		return err
+// wake ends the reader's wait for a packet.
+func (c *capture) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		_, _ = unix.Write(c.wakeUp, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}
+}
+
+// awake takes note of wake.
+func (c *capture) awake() {
+	var event [8]byte
+	_, _ = unix.Read(c.wakeUp, event[:])
+}
+
+// explain gives libpcap's own words for a failed read.
+func (c *capture) explain() error {
 	return fmt.Errorf("reading packets: %w", c.handle.Error())
 }
 
@@ -80,33 +98,49 @@ const slot = 80
 
 // open begins to capture on a device, not promiscuously, and filters in the kernel.
 // What arrives before the filter is in place is dropped by libpcap.
-func open(s Settings, d engine.Device, port uint16, dir direction) (*reader, error) {
-	slots := s.BufferSize / (s.Snaplen + slot)
-	r := &reader{dir: dir, pause: pauseFor(slots)}
-	r.timeout = s.Timeout
-	if slots < roomFor {
+func open(s Settings, d engine.Device, port uint16, dir direction) (r *reader, err error) {
+	r = &reader{dir: dir}
+	r.timeout, r.slots = s.Timeout, s.BufferSize/(s.Snaplen+slot)
+	immediate := r.slots >= roomFor
+	if !immediate {
 		// A block that was begun just after the timer ran out waits for it twice.
 		r.lag = 2 * s.Timeout
+		r.slots = s.BufferSize / (min(s.Snaplen, typical) + slot)
 	}
-	err := capability.With([]capability.Cap{capability.NetRaw}, func() (err error) {
-		r.handle, err = activate(s, d.Name, slots >= roomFor)
+	r.pause = longestPause(r.slots)
+	err = capability.With([]capability.Cap{capability.NetRaw}, func() (err error) {
+		r.handle, err = activate(s, d.Name, immediate)
 		return err
 	})
 	if err != nil {
 		return nil, unusable(err)
 	}
-	if err := r.filter(port); err != nil {
+	if err = r.filter(port); err == nil {
+		r.batch, err = newBatch(r.handle, s.Snaplen)
+	}
+	if err == nil {
+		r.wakeUp, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	}
+	if err != nil {
 		r.handle.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-// pauseFor gives the longest time to let a ring fill without being read: in it
-// a fifth of a million packets a second must not fill half of it.
-func pauseFor(slots int) time.Duration {
-	fills := time.Duration(slots) * time.Second / 200_000
-	return min(max(fills/2, time.Millisecond), 20*time.Millisecond)
+// typical is what a packet takes of a block, where it is not cut off.
+const typical = 1500
+
+// longestPause gives the longest time to let a ring fill without being read. In
+// it 100,000 packets a second fill half of it.
+func longestPause(slots int) time.Duration {
+	half := time.Duration(slots) * time.Second / 100_000 / 2
+	for pause := 32 * time.Millisecond; pause > shortest; pause /= 2 {
+		if pause <= half {
+			return pause
+		}
+	}
+	return shortest
 }
 
 func activate(s Settings, device string, immediate bool) (*pcap.Handle, error) {

@@ -132,13 +132,16 @@ func replayOne(t *testing.T, name string, d engine.Device, dir direction) engine
 			t.Fatal(err)
 		}
 	}
-	for {
-		data, ci, err := h.ZeroCopyReadPacketData()
-		if err != nil {
-			return r.ledger.open[0].counts
-		}
-		r.packet(ci.Timestamp.UnixNano(), data, ci.Length)
+	b, err := newBatch(h, 256)
+	if err != nil {
+		t.Fatal(err)
 	}
+	r.batch = b
+	n, _ := b.fill()
+	if !r.packets(n) {
+		t.Error("the reader ended")
+	}
+	return r.ledger.open[0].counts
 }
 
 var veth = engine.Device{Index: 2, Name: "eth0", LinkHeader: 14, MTU: 1500}

@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gopacket/gopacket/pcap"
-
 	"github.com/pg-netstat/pg_netstat/internal/engine"
 )
 
@@ -33,9 +31,7 @@ type view struct {
 // reader drains one capture handle in a goroutine of its own.
 type reader struct {
 	capture
-	dir   direction
-	lag   time.Duration // how long a packet may rest where it cannot be read
-	pause time.Duration // the longest time not to read for
+	dir direction
 
 	mu        sync.Mutex // guards what follows
 	view      *view
@@ -44,9 +40,6 @@ type reader struct {
 	mine      address // the last local address found in view.local
 	from      instant // packets before it are another reader's
 	until     instant // packets from it on are another reader's
-	seen      uint32  // packets read, modulo 2^32 as pcap_stats counts them
-	unseen    uint32  // packets that pcap_stats counts and that are not shown
-	calm      bool    // unseen is known
 	ended     bool    // nothing is read any more
 	failure   error   // why it ended, if not by until
 
@@ -71,48 +64,80 @@ func (r *reader) read() {
 		b.complete()
 	}
 	r.mu.Unlock()
-	r.capture.close()
+	r.close()
 }
 
-// pace reads in bursts: after one that caught up with the present it lets the
-// ring fill for a moment, as to be woken up for each packet costs more than all
-// else. How long follows from how many packets came in the last pause.
+// Times of reading. To be woken up for each packet would cost more than all else,
+// so a reader that has caught up lets the ring fill for a moment. How long
+// follows from how full it was. All readers wake up together.
+const (
+	shortest = time.Millisecond
+	// quietFor is after how long without a packet a reader waits for one.
+	quietFor = time.Second
+)
+
+var epoch = time.Now()
+
+// pace reads until there is a reason to end.
 func (r *reader) pace() {
-	const few, many = 128, 512
-	pause, burst := time.Millisecond, 0
-	present := time.Now().UnixNano()
+	pause, quiet := shortest, time.Duration(0)
 	for {
-		data, ci, err := r.handle.ZeroCopyReadPacketData()
-		if err == pcap.NextErrorTimeoutExpired {
-			if r.quiet() {
-				return
-			}
-			continue
-		}
+		burst, err := r.burst()
 		if err != nil {
-			r.fail(r.explain(err))
+			r.fail(err)
 			return
 		}
-		ts := ci.Timestamp.UnixNano()
-		if !r.packet(ts, data, ci.Length) {
+		if burst < 0 || r.empty() {
 			return
 		}
-		burst++
 		switch {
-		case ts >= present:
-			if burst < few {
-				pause = min(2*pause, r.pause)
-			} else if burst > many {
-				pause = max(pause/2, time.Millisecond)
-			}
-			time.Sleep(pause)
-		case burst < 4*many:
+		case burst > r.slots/4:
+			pause = max(pause/2, shortest)
+		case burst < r.slots/8:
+			pause = min(2*pause, r.pause)
+		}
+		if burst > 0 {
+			quiet = 0
+		}
+		if quiet < quietFor {
+			quiet += pause
+			time.Sleep(pause - time.Since(epoch)%pause)
 			continue
 		}
-		// Taken again also amid a long burst, lest a clock that was set back
-		// keep packets in the past.
-		burst, present = 0, time.Now().UnixNano()
+		quiet = 0
+		r.batch.wait(r.wakeUp, r.timeout)
+		r.awake()
 	}
+}
+
+// burst takes all packets that there are. It gives how many, or less than 0 if
+// the reader is to end.
+func (r *reader) burst() (int, error) {
+	sum := 0
+	for {
+		n, ok := r.batch.fill()
+		if !ok {
+			return sum, r.explain()
+		}
+		if !r.packets(n) {
+			return -1, nil
+		}
+		if sum += n; n < batchSize {
+			return sum, nil
+		}
+	}
+}
+
+// packets counts the first n packets of the batch, and tells whether to go on.
+func (r *reader) packets(n int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range n {
+		if !r.packet(r.batch.at(i)) {
+			return false
+		}
+	}
+	return true
 }
 
 // fail notes why the handle cannot be read.
@@ -122,38 +147,18 @@ func (r *reader) fail(err error) {
 	r.mu.Unlock()
 }
 
-// quiet notes that there was nothing to read, and tells whether to end.
-func (r *reader) quiet() bool {
-	now := time.Now()
-	if s, ok := r.stats(); ok {
-		r.mu.Lock()
-		r.unseen, r.calm = s.received-s.dropped-r.seen, true
-		r.mu.Unlock()
-	}
+// empty notes that all that was readable has been read, and tells whether to end.
+func (r *reader) empty() bool {
+	rested := time.Now().Add(-r.lag - slack)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rested := now.Add(-r.lag - slack)
 	r.ledger.rested(rested)
 	return r.until.ts != 0 && r.until.at.Before(rested)
 }
 
-// idle tells whether every packet that the kernel has for this reader was read.
-func (r *reader) idle() bool {
-	r.mu.Lock()
-	seen, unseen, calm := r.seen, r.unseen, r.calm
-	r.mu.Unlock()
-	if !calm {
-		return false
-	}
-	s, ok := r.stats()
-	return ok && s.received-s.dropped-unseen == seen
-}
-
-// packet counts a packet if it is the server's, and tells whether to go on.
+// packet counts a packet if it is the server's, and tells whether to go on. The
+// lock is held.
 func (r *reader) packet(ts int64, data []byte, wire int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.seen++
 	r.ledger.passed(ts - int64(slack))
 	if r.from.ts != 0 {
 		if ts >= r.from.ts+int64(slack) || time.Now().After(r.from.latest) {
@@ -247,6 +252,7 @@ func (r *reader) end(at instant) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.until = at
+	r.wake()
 }
 
 // cut ends the present period of the reader. open is false if it was the last.

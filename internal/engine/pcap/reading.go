@@ -80,7 +80,8 @@ func (p *period) read() (engine.Reading, error) {
 
 // await waits until the part is complete, and tells whether the time is over.
 func (p partOf) await(ended time.Time, over <-chan time.Time) bool {
-	look := time.NewTicker(slack / 4)
+	// A reader that waits for a packet is woken to see that there is none.
+	look := time.NewTimer(time.Until(ended.Add(slack + p.reader.lag + time.Millisecond)))
 	defer look.Stop()
 	for {
 		select {
@@ -88,10 +89,8 @@ func (p partOf) await(ended time.Time, over <-chan time.Time) bool {
 			return false
 		case <-over:
 			return true
-		case now := <-look.C:
-			if p.reader.lag == 0 && now.Sub(ended) > slack && p.reader.idle() {
-				return false
-			}
+		case <-look.C:
+			p.reader.wake()
 		}
 	}
 }
