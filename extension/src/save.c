@@ -215,13 +215,13 @@ check_header(const SaveHeader *header, const char *data, size_t len)
 
 	if (header->magic != SAVE_MAGIC)
 		return "it is no such file";
+	if (header->version != SAVE_VERSION)
+		return "it was written by another version of pg_netstat";
 	INIT_CRC32C(crc);
 	COMP_CRC32C(crc, data + CRC_FROM, len - CRC_FROM);
 	FIN_CRC32C(crc);
 	if (!EQ_CRC32C(crc, header->crc))
 		return "its checksum is wrong";
-	if (header->version != SAVE_VERSION)
-		return "it was written by another version of pg_netstat";
 	if (header->reset_applied > header->reset_requested || header->published_at == 0)
 		return "its numbers are wrong";
 	return NULL;

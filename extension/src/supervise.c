@@ -18,6 +18,7 @@
 #define DELAY_LEAST 1000		/* ms before a new start, doubled each time */
 #define DELAY_MOST 60000
 #define GOOD_RUN 60000			/* ms of running that make up for former failures */
+#define END_WAIT 200			/* ms between the end of its socket and its own */
 #define REAP_WAIT 1000			/* ms that a killed agent may take to go */
 
 void
@@ -144,13 +145,13 @@ end_agent(PgnSupervision *sup, const char *wrong, int64 now)
 	bool		other = wrong == pgn_other_protocol;
 	char		message[256];
 	int			status = 0;
-	bool		reaped;
+	int			killed;
+	bool		ended;
 
 	/* If it ended itself, its own end is what has to be told. */
-	reaped = wrong == NULL && pgn_agent_reap_within(&sup->agent, &status, 100);
+	ended = wrong == NULL && pgn_agent_reap_within(&sup->agent, &status, END_WAIT);
 	pgn_agent_kill(&sup->agent);
-	if (!reaped)
-		reaped = pgn_agent_reap_within(&sup->agent, &status, REAP_WAIT);
+	(void) pgn_agent_reap_within(&sup->agent, &killed, REAP_WAIT);
 	if (sup->agent.errors >= 0)
 		(void) pgn_inbox_errors(sup, now);
 	pgn_log_errors_end(now);
@@ -158,17 +159,17 @@ end_agent(PgnSupervision *sup, const char *wrong, int64 now)
 	pgn_agent_close_socket(&sup->agent);
 	pgn_channel_close(&sup->channel);
 	sup->generation++;
-	if (sup->quitting && wrong == NULL && reaped && status == 0)
+	if (sup->quitting && ended && status == 0)
 		return;
 
 	if (other)
 		snprintf(message, sizeof(message), "%s", wrong);
 	else if (wrong != NULL)
 		snprintf(message, sizeof(message), "the agent was stopped: %s", wrong);
-	else if (reaped)
+	else if (ended)
 		pgn_agent_describe(status, message, sizeof(message));
 	else
-		snprintf(message, sizeof(message), "%s", "the agent closed its socket and does not end");
+		snprintf(message, sizeof(message), "the agent was stopped: it closed its socket, but did not end");
 	if (now - sup->started >= GOOD_RUN && sup->published)
 		sup->delay = DELAY_LEAST;
 	schedule(sup, other ? PGN_STATE_RESTART_NEEDED : PGN_STATE_NO_AGENT, message,

@@ -22,6 +22,13 @@ valid_length(int encoding, const char *s, Size len, bool control)
 	/* The server indents the further lines of a log message itself. */
 	if (!control && (((unsigned char) *s < ' ' && *s != '\n' && *s != '\t') || *s == 0x7F))
 		return 0;
+
+	/*
+	 * A database without an encoding says nothing of these bytes, and the
+	 * server fails a query whose result is not valid in the client's encoding.
+	 */
+	if (encoding == PG_SQL_ASCII && IS_HIGHBIT_SET(*s))
+		return 0;
 	size = pg_encoding_verifymbchar(encoding, s, (int) Min(len, 16));
 	return Max(size, 0);
 }
@@ -34,7 +41,7 @@ pgn_text(int encoding, PgnSlice bytes, bool control, Size *len)
 	Size		used = 0;
 
 	/* Nearly always all of it is text. */
-	if (control && pg_encoding_verifymbstr(encoding, bytes.data, (int) bytes.len) == (int) bytes.len)
+	if (control && encoding != PG_SQL_ASCII && pg_encoding_verifymbstr(encoding, bytes.data, (int) bytes.len) == (int) bytes.len)
 	{
 		*len = bytes.len;
 		return pnstrdup(bytes.data, bytes.len);
