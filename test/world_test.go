@@ -18,6 +18,10 @@ type world struct {
 	truth *harness.Truth
 }
 
+// patience is how long a test waits for what should come soon: the machine may be
+// busy with other things.
+const patience = time.Minute
+
 // engines are those that count packets. What libpcap delivers late is waited
 // for, which is for nothing once the link is silent: a second is enough.
 var engines = []string{"ebpf", "pcap"}

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,6 +31,11 @@ var serial atomic.Int64
 func Main(m *testing.M) int {
 	if os.Geteuid() != 0 {
 		return m.Run()
+	}
+	// Tests that run in parallel mostly wait: more of them than there are processors
+	// are of use. Whoever says -parallel has the last word.
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		fmt.Fprintln(os.Stderr, "running tests in parallel:", err)
 	}
 	sweep()
 	scratch = filepath.Join(os.TempDir(), fmt.Sprintf("%s%d", prefix, os.Getpid()))
