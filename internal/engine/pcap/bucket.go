@@ -2,7 +2,6 @@ package pcap
 
 import (
 	"math"
-	"time"
 
 	"github.com/pg-netstat/pg_netstat/internal/engine"
 )
@@ -22,13 +21,14 @@ const (
 // until it is taken.
 type bucket struct {
 	device  string
-	end     int64     // ns since 1970; a packet's time is before it
-	ended   time.Time // when end was set
+	end     int64 // ns since 1970; a packet's time is before it
 	counts  engine.Counts
 	clients map[address]*engine.Counts
 	other   engine.Counts
 	done    chan struct{} // closed when no packet is expected any more
 	closed  bool
+	// question is the one whose answer completes the bucket, or 0.
+	question uint64
 }
 
 func newBucket(device string) *bucket {
@@ -110,9 +110,9 @@ func (l *ledger) count(ts int64, remote address, what engine.Counts) {
 
 // cut ends the present period at the time at and begins another. Packets at or
 // past it that were counted already are moved there if late is set.
-func (l *ledger) cut(now time.Time, at int64, device string, late bool) *bucket {
+func (l *ledger) cut(at int64, device string, late bool) *bucket {
 	ended := l.open[len(l.open)-1]
-	ended.end, ended.ended = at, now
+	ended.end = at
 	begun := newBucket(device)
 	l.open = append(l.open, begun)
 	for i := range l.last {
@@ -142,10 +142,10 @@ func (l *ledger) passed(ts int64) {
 	}
 }
 
-// rested marks the periods complete that were ended before a moment.
-func (l *ledger) rested(since time.Time) {
+// answered marks the periods complete that wait for an answer up to this one.
+func (l *ledger) answered(answer uint64) {
 	for _, b := range l.open[:len(l.open)-1] {
-		if b.ended.Before(since) {
+		if b.question != 0 && b.question <= answer {
 			b.complete()
 		}
 	}

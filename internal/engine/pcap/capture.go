@@ -20,15 +20,14 @@ import (
 // statistics by others.
 type capture struct {
 	handle  *pcap.Handle
-	batch   *batch
+	pump    *pump
 	link    int
 	timeout time.Duration
 	slots   int           // about how many packets the ring has room for
 	lag     time.Duration // how long a packet may rest in it without being readable
-	pause   time.Duration // the longest time not to read it for
+	pause   time.Duration // the longest time that the pump does not look at it
 
-	mu     sync.Mutex // guards what follows, and handle against being closed
-	wakeUp int        // descriptor of an event that ends the batch's wait
+	mu     sync.Mutex // guards what follows, and handle and pump against being closed
 	closed bool
 	final  stats // when it was closed
 	known  bool  // final is
@@ -62,24 +61,29 @@ func (c *capture) close() {
 	if !c.closed {
 		c.final, c.known = c.ask()
 		c.closed = true
+		c.pump.close()
 		c.handle.Close()
-		unix.Close(c.wakeUp)
 	}
 }
 
-// wake ends the reader's wait for a packet.
-func (c *capture) wake() {
+// flush asks for everything that is readable by now to be taken. It gives false
+// if nothing is read any more.
+func (c *capture) flush() (question uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, false
+	}
+	return c.pump.ask(), true
+}
+
+// interrupt has the reader look at what it is to do.
+func (c *capture) interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.closed {
-		_, _ = unix.Write(c.wakeUp, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		c.pump.interrupt()
 	}
-}
-
-// awake takes note of wake.
-func (c *capture) awake() {
-	var event [8]byte
-	_, _ = unix.Read(c.wakeUp, event[:])
 }
 
 // explain gives libpcap's own words for a failed read.
@@ -116,10 +120,7 @@ func open(s Settings, d engine.Device, port uint16, dir direction) (r *reader, e
 		return nil, unusable(err)
 	}
 	if err = r.filter(port); err == nil {
-		r.batch, err = newBatch(r.handle, s.Snaplen)
-	}
-	if err == nil {
-		r.wakeUp, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		r.pump, err = newPump(&r.capture, s.Snaplen)
 	}
 	if err != nil {
 		r.handle.Close()
@@ -132,15 +133,10 @@ func open(s Settings, d engine.Device, port uint16, dir direction) (r *reader, e
 const typical = 1500
 
 // longestPause gives the longest time to let a ring fill without being read. In
-// it 100,000 packets a second fill half of it.
+// it 150,000 packets a second do not overfill it.
 func longestPause(slots int) time.Duration {
-	half := time.Duration(slots) * time.Second / 100_000 / 2
-	for pause := 32 * time.Millisecond; pause > shortest; pause /= 2 {
-		if pause <= half {
-			return pause
-		}
-	}
-	return shortest
+	full := time.Duration(slots) * time.Second / 150_000
+	return min(max(full.Truncate(time.Millisecond), time.Millisecond), 32*time.Millisecond)
 }
 
 func activate(s Settings, device string, immediate bool) (*pcap.Handle, error) {

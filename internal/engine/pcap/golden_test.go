@@ -132,13 +132,16 @@ func replayOne(t *testing.T, name string, d engine.Device, dir direction) engine
 			t.Fatal(err)
 		}
 	}
-	b, err := newBatch(h, 256)
+	p, err := newPump(&r.capture, 256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.batch = b
-	n, _ := b.fill()
-	if !r.packets(n) {
+	defer p.close()
+	r.pump = p
+	for question := p.ask(); p.answered() < question; {
+		p.wait(0)
+	}
+	if !r.packets(p.ready()) {
 		t.Error("the reader ended")
 	}
 	return r.ledger.open[0].counts

@@ -40,6 +40,8 @@ type reader struct {
 	mine      address // the last local address found in view.local
 	from      instant // packets before it are another reader's
 	until     instant // packets from it on are another reader's
+	last      uint64  // question after which to end, or 0
+	over      bool    // end at once
 	ended     bool    // nothing is read any more
 	failure   error   // why it ended, if not by until
 
@@ -67,11 +69,10 @@ func (r *reader) read() {
 	r.close()
 }
 
-// Times of reading. To be woken up for each packet would cost more than all else,
-// so a reader that has caught up lets the ring fill for a moment. How long
-// follows from how full it was. All readers wake up together.
 const (
-	shortest = time.Millisecond
+	// tick is how often packets are taken from the queue. All readers wake up
+	// together.
+	tick = 32 * time.Millisecond
 	// quietFor is after how long without a packet a reader waits for one.
 	quietFor = time.Second
 )
@@ -80,60 +81,39 @@ var epoch = time.Now()
 
 // pace reads until there is a reason to end.
 func (r *reader) pace() {
-	pause, quiet := shortest, time.Duration(0)
-	for {
-		burst, err := r.burst()
-		if err != nil {
-			r.fail(err)
+	for quiet := time.Duration(0); ; {
+		answer := r.pump.answered()
+		failed := r.pump.failed()
+		n := r.pump.ready()
+		if !r.packets(n) || r.told(answer) {
 			return
 		}
-		if burst < 0 || r.empty() {
-			return
-		}
+		r.pump.taken(n)
 		switch {
-		case burst > r.slots/4:
-			pause = max(pause/2, shortest)
-		case burst < r.slots/8:
-			pause = min(2*pause, r.pause)
-		}
-		if burst > 0 {
+		case failed:
+			r.fail(r.explain())
+			return
+		case n > queueSize/4:
+			quiet = 0
+		case n > 0 || quiet < quietFor:
+			quiet += tick
+			if n > 0 {
+				quiet = 0
+			}
+			time.Sleep(tick - time.Since(epoch)%tick)
+		default:
+			r.pump.wait(answer)
 			quiet = 0
 		}
-		if quiet < quietFor {
-			quiet += pause
-			time.Sleep(pause - time.Since(epoch)%pause)
-			continue
-		}
-		quiet = 0
-		r.batch.wait(r.wakeUp, r.timeout)
-		r.awake()
 	}
 }
 
-// burst takes all packets that there are. It gives how many, or less than 0 if
-// the reader is to end.
-func (r *reader) burst() (int, error) {
-	sum := 0
-	for {
-		n, ok := r.batch.fill()
-		if !ok {
-			return sum, r.explain()
-		}
-		if !r.packets(n) {
-			return -1, nil
-		}
-		if sum += n; n < batchSize {
-			return sum, nil
-		}
-	}
-}
-
-// packets counts the first n packets of the batch, and tells whether to go on.
+// packets counts the first n packets that wait, and tells whether to go on.
 func (r *reader) packets(n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range n {
-		if !r.packet(r.batch.at(i)) {
+		if !r.packet(r.pump.at(i)) {
 			return false
 		}
 	}
@@ -147,13 +127,13 @@ func (r *reader) fail(err error) {
 	r.mu.Unlock()
 }
 
-// empty notes that all that was readable has been read, and tells whether to end.
-func (r *reader) empty() bool {
-	rested := time.Now().Add(-r.lag - slack)
+// told notes that what was readable when a question was asked has been counted,
+// and tells whether to end.
+func (r *reader) told(answer uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ledger.rested(rested)
-	return r.until.ts != 0 && r.until.at.Before(rested)
+	r.ledger.answered(answer)
+	return r.over || r.last != 0 && answer >= r.last
 }
 
 // packet counts a packet if it is the server's, and tells whether to go on. The
@@ -250,13 +230,41 @@ func (r *reader) look(v *view) {
 // end lets the reader end when it has read what came before an instant.
 func (r *reader) end(at instant) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.until = at
-	r.wake()
+	r.mu.Unlock()
+	time.AfterFunc(time.Until(at.at.Add(r.lag+slack)), func() {
+		if question, ok := r.flush(); ok {
+			r.mu.Lock()
+			r.last = question
+			r.mu.Unlock()
+			r.interrupt()
+		}
+	})
+}
+
+// abandon ends the reader at once.
+func (r *reader) abandon() {
+	r.mu.Lock()
+	r.over = true
+	r.mu.Unlock()
+	r.interrupt()
+}
+
+// settle completes a period of the reader when all that is readable by now has
+// been counted.
+func (r *reader) settle(b *bucket) {
+	question, ok := r.flush()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !ok || r.ended {
+		b.complete()
+		return
+	}
+	b.question = question
 }
 
 // cut ends the present period of the reader. open is false if it was the last.
-func (r *reader) cut(now time.Time, at int64, late bool) (b *bucket, open bool) {
+func (r *reader) cut(at int64, late bool) (b *bucket, open bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
@@ -264,7 +272,7 @@ func (r *reader) cut(now time.Time, at int64, late bool) (b *bucket, open bool) 
 		b.complete()
 		return b, false
 	}
-	return r.ledger.cut(now, at, r.view.device.Name, late), true
+	return r.ledger.cut(at, r.view.device.Name, late), true
 }
 
 // take gives what was counted in a period; r must not count in it further.

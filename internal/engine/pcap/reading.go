@@ -33,7 +33,7 @@ func (s *Source) Cut(at time.Time) func() (engine.Reading, error) {
 	ts, late := at.UnixNano(), at.Sub(now.Round(0)).Abs() < nearly
 	var remain []*reader
 	for _, r := range s.readers {
-		b, open := r.cut(now, ts, late)
+		b, open := r.cut(ts, late)
 		p.parts = append(p.parts, partOf{r, b})
 		if open {
 			remain = append(remain, r)
@@ -80,17 +80,17 @@ func (p *period) read() (engine.Reading, error) {
 
 // await waits until the part is complete, and tells whether the time is over.
 func (p partOf) await(ended time.Time, over <-chan time.Time) bool {
-	// A reader that waits for a packet is woken to see that there is none.
-	look := time.NewTimer(time.Until(ended.Add(slack + p.reader.lag + time.Millisecond)))
-	defer look.Stop()
+	// On a busy device a later packet completes it, else that there is none.
+	settled := time.NewTimer(time.Until(ended.Add(slack + p.reader.lag)))
+	defer settled.Stop()
 	for {
 		select {
 		case <-p.bucket.done:
 			return false
 		case <-over:
 			return true
-		case <-look.C:
-			p.reader.wake()
+		case <-settled.C:
+			p.reader.settle(p.bucket)
 		}
 	}
 }

@@ -3,7 +3,7 @@
 //
 // A device has two captures, one for each direction, since libpcap does not tell
 // which way a packet went on an Ethernet device; loopback has one. Each is
-// drained by a goroutine of its own all the time. Packets count in the period
+// drained all the time, by a thread and a goroutine of its own. Packets count in the period
 // that their own times are in, so a period is read a little after it has ended.
 package pcap
 
@@ -234,12 +234,10 @@ func (s *Source) Inexact() string {
 		strings.Join(slices.Sorted(maps.Keys(names)), ", ")
 }
 
-// Close ends all readers. Each frees its handle as soon as it is not waiting
-// for a packet, so after the timeout at most.
+// Close ends all readers. Each frees what it has in a moment.
 func (s *Source) Close() error {
-	now := time.Now()
 	for _, r := range s.readers {
-		r.end(instant{ts: 1, at: now.Add(-time.Hour), latest: now})
+		r.abandon()
 	}
 	s.readers = nil
 	clear(s.present)
