@@ -169,7 +169,7 @@ GRANT SELECT ON pg_netstat_status TO PUBLIC;
 COMMENT ON VIEW pg_netstat_status IS
 'One row: whether pg_netstat works, how it counts, and how far its figures can be trusted. What only the agent knows is as it last said, and null before that.';
 COMMENT ON COLUMN pg_netstat_status.state IS
-'"counting" if all is well. Otherwise "starting", "no agent" (it ended or cannot be started, see last_error; it will be started again), "restart needed" (the server runs another version of the module than is installed), "no worker", or what else the agent says of itself.';
+'"counting" if all is well. Otherwise "starting", "no agent" (it ended or cannot be started, see last_error; it will be started again), "restart needed" (the server runs another version of the module than is installed), "no worker" (see the server''s log), or what else the agent says of itself.';
 COMMENT ON COLUMN pg_netstat_status.engine IS
 'Where the packet counts come from: "ebpf" or "pcap".';
 COMMENT ON COLUMN pg_netstat_status.engine_reason IS
@@ -207,7 +207,7 @@ COMMENT ON COLUMN pg_netstat_status.last_gap_start IS
 COMMENT ON COLUMN pg_netstat_status.last_gap_end IS
 'End of the last of those periods.';
 COMMENT ON COLUMN pg_netstat_status.restored IS
-'What this agent took over: "nothing", what a former agent had published ("shared memory"), or what was saved before the server started ("file").';
+'What this agent began with: what a former one had published ("shared memory"), or what was saved before the server started ("file"); null if it began with nothing.';
 COMMENT ON COLUMN pg_netstat_status.restored_from IS
 'When that was published.';
 COMMENT ON COLUMN pg_netstat_status.snapshot_age IS

@@ -21,6 +21,8 @@
 #define FRAMES_PER_SECOND 10000
 #define PUBLISHES_PER_SECOND 50
 #define ERROR_BYTES_PER_SECOND (8 * 1024 * 1024)
+#define SETS_PER_SECOND 4		/* as large as a set may be */
+#define SETS_PER_PUBLISH 2		/* likewise */
 
 const char	pgn_other_protocol[] = "the agent is of another version than the module";
 
@@ -89,20 +91,37 @@ carry_out(PgnSupervision *sup, const PgnMessage *message, int64 now)
 	}
 }
 
+/* Bytes of the frames of the largest set. */
+static int64
+set_size(void)
+{
+	return (int64) pgn_set_capacity() + PGN_FRAME_SLACK;
+}
+
 static const char *
 count(PgnSupervision *sup, const PgnFrame *frame, int64 now)
 {
 	if (now - sup->second >= 1000)
 	{
 		sup->second = now;
-		sup->frames = sup->publishes = sup->error_bytes = 0;
+		sup->frames = sup->publishes = sup->bytes = sup->error_bytes = 0;
 	}
 	if (frame != NULL)
 	{
 		sup->frames++;
-		sup->publishes += frame->type == PGN_AGENT_PUBLISH;
+		sup->bytes += frame->size;
+		if (frame->type == PGN_AGENT_SNAPSHOT)
+			sup->unpublished += frame->size;
+		else if (frame->type == PGN_AGENT_PUBLISH)
+		{
+			sup->publishes++;
+			sup->unpublished = 0;
+		}
 	}
-	if (sup->frames > FRAMES_PER_SECOND || sup->publishes > PUBLISHES_PER_SECOND ||
+	if (sup->frames > FRAMES_PER_SECOND ||
+		sup->publishes > PUBLISHES_PER_SECOND ||
+		sup->bytes > SETS_PER_SECOND * set_size() ||
+		sup->unpublished > SETS_PER_PUBLISH * set_size() ||
 		sup->error_bytes > ERROR_BYTES_PER_SECOND)
 		return "it sends more than is sensible";
 	return NULL;
@@ -119,7 +138,7 @@ handle_frames(PgnSupervision *sup, int64 now, Size *wanted)
 		const char *wrong;
 
 		switch (pgn_frame_next(pgn_channel_received(&sup->channel),
-							   pgn_set_capacity() + PGN_FRAME_SLACK, &frame))
+							   set_size(), &frame))
 		{
 			case PGN_FRAME_MORE:
 				*wanted = frame.size;

@@ -188,7 +188,7 @@ start_agent(PgnSupervision *sup, int64 now)
 	sup->started = sup->heard = now;
 	sup->greeted = sup->published = false;
 	sup->second = now;
-	sup->frames = sup->publishes = sup->error_bytes = 0;
+	sup->frames = sup->publishes = sup->bytes = sup->error_bytes = sup->unpublished = 0;
 	if (!pgn_agent_spawn(pgn_agent_path, &sup->agent, &error))
 	{
 		schedule(sup, PGN_STATE_NO_AGENT, error.message, error.hint, now);

@@ -32,7 +32,10 @@ typedef struct PgnSupervision
 	int64		second;
 	int64		frames;
 	int64		publishes;
+	int64		bytes;			/* of the frames */
 	int64		error_bytes;
+
+	int64		unpublished;	/* bytes of snapshots since it last published */
 } PgnSupervision;
 
 extern void pgn_supervise_init(PgnSupervision *sup);
