@@ -133,15 +133,6 @@ func (l *ledger) cut(at int64, device string, late bool) *bucket {
 	return ended
 }
 
-// passed marks the periods complete that ended by the time ts.
-func (l *ledger) passed(ts int64) {
-	for _, b := range l.open[:len(l.open)-1] {
-		if b.end <= ts {
-			b.complete()
-		}
-	}
-}
-
 // answered marks the periods complete that wait for an answer up to this one.
 func (l *ledger) answered(answer uint64) {
 	for _, b := range l.open[:len(l.open)-1] {

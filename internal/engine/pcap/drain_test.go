@@ -91,11 +91,11 @@ func drain(b *testing.B, clients int) {
 	}
 	time.Sleep(time.Second)
 	begin := time.Now()
-	stop := w.load(b, clients, 40)
+	load := w.load(b, clients, 40)
 	for b.Loop() {
 		time.Sleep(time.Second)
 	}
-	stop()
+	load.stop()
 	took := time.Since(begin)
 	settle()
 	time.Sleep(time.Second)

@@ -123,8 +123,8 @@ func replayOne(t *testing.T, name string, d engine.Device, dir direction) engine
 		t.Fatal(err)
 	}
 	defer h.Close()
-	r := &reader{dir: dir, view: testView(d), ledger: newLedger(d.Name)}
-	r.handle = h
+	handles := []*pcap.Handle{h}
+	r := &reader{captures: &captures{dirs: []direction{dir}}, view: testView(d), ledger: newLedger(d.Name)}
 	r.link = int(h.LinkType())
 	core := expression(port, dir)
 	if err := h.SetBPFFilter(tagged(core)); err != nil {
@@ -132,18 +132,14 @@ func replayOne(t *testing.T, name string, d engine.Device, dir direction) engine
 			t.Fatal(err)
 		}
 	}
-	p, err := newPump(&r.capture, 256)
-	if err != nil {
+	if r.pump, err = newPump(handles, 256, newRing(defaults)); err != nil {
 		t.Fatal(err)
 	}
-	defer p.close()
-	r.pump = p
-	for question := p.ask(); p.answered() < question; {
-		p.wait(0)
+	defer r.pump.close()
+	for question := r.pump.ask(); r.pump.answered() < question; {
+		r.pump.wait(0, time.Time{})
 	}
-	if !r.packets(p.ready()) {
-		t.Error("the reader ended")
-	}
+	r.packets(r.pump.ready())
 	return r.ledger.open[0].counts
 }
 
@@ -288,8 +284,10 @@ func FuzzParse(f *testing.F) {
 		if n := p.segments(1500); n < 1 {
 			t.Errorf("%d segments", n)
 		}
-		r := &reader{dir: both, view: testView(veth), ledger: newLedger("eth0")}
-		r.link = int(link)
-		r.packet(1, data, len(data))
+		r := &reader{
+			captures: &captures{link: int(link), dirs: []direction{both}},
+			view:     testView(veth), ledger: newLedger("eth0"),
+		}
+		r.packet(0, 1, data, len(data))
 	})
 }

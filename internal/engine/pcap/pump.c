@@ -8,16 +8,21 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How many packets to take before the reader may see them. */
+/* How many packets to take of a capture before the others' turn. */
 #define AT_ONCE 512
 
-/* After how many ms without a packet to wait for one instead of for a time. */
-#define QUIET 1000
+/* What a callback is told. */
+struct taking
+{
+	struct pump *pump;
+	uint32_t	capture;
+};
 
 static void
 keep(u_char *user, const struct pcap_pkthdr *h, const u_char *bytes)
 {
-	struct pump *p = (struct pump *) user;
+	struct taking *t = (struct taking *) user;
+	struct pump *p = t->pump;
 	uint32_t	at = p->head & (p->size - 1);
 	struct pump_packet *to = &p->packets[at];
 
@@ -25,41 +30,58 @@ keep(u_char *user, const struct pcap_pkthdr *h, const u_char *bytes)
 	to->fraction = h->ts.tv_usec;
 	to->wire = h->len;
 	to->captured = h->caplen < p->stride ? h->caplen : p->stride;
+	to->capture = t->capture;
 	memcpy(p->bytes + (size_t) at * p->stride, bytes, to->captured);
 	/* Also what makes the packet visible to the reader. */
 	__atomic_store_n(&p->head, p->head + 1, __ATOMIC_RELEASE);
 }
 
-/*
- * Takes what there is. Gives the number of packets, or -1 if there were none
- * because the capture cannot be read.
- */
-static long
-drain(struct pump *p, bool *emptied)
+/* What a look at the rings gave. */
+struct look
 {
-	uint64_t	before = p->head;
+	uint64_t	most;		/* packets of one capture */
+	bool		emptied;	/* all rings */
+	uint32_t	failed;
+};
 
-	*emptied = false;
+/* Takes what a capture has, and gives whether that was all. */
+static bool
+drain_one(struct pump *p, uint32_t capture, struct look *l)
+{
+	struct taking t = {p, capture};
+	uint64_t	sum = 0;
+
 	for (;;)
 	{
-		uint64_t	tail = __atomic_load_n(&p->tail, __ATOMIC_ACQUIRE);
-		uint64_t	start = p->head;
-		uint64_t	room = p->size - (start - tail);
-		int			most = room < AT_ONCE ? (int) room : AT_ONCE;
+		uint64_t	room = p->size - (p->head - __atomic_load_n(&p->tail, __ATOMIC_ACQUIRE));
+		uint64_t	most = room < AT_ONCE ? room : AT_ONCE;
+		uint64_t	before = p->head;
 		int			result;
 
 		if (most == 0)
-			break;
-		result = pcap_dispatch(p->handle, most, keep, (u_char *) p);
+			return false;
+		result = pcap_dispatch(p->handle[capture], (int) most, keep, (u_char *) &t);
+		sum += p->head - before;
+		if (sum > l->most)
+			l->most = sum;
 		if (result < 0 && p->head == before)
-			return -1;
-		if (p->head - start < (uint64_t) most)
-		{
-			*emptied = true;
-			break;
-		}
+			l->failed = capture + 1;
+		if (p->head - before < most)
+			return true;
+		if (sum > p->slots)
+			return false;		/* it comes as fast as it goes */
 	}
-	return (long) (p->head - before);
+}
+
+static struct look
+drain(struct pump *p)
+{
+	struct look l = {0, true, 0};
+
+	for (uint32_t i = 0; i < p->captures; i++)
+		if (!drain_one(p, i, &l))
+			l.emptied = false;
+	return l;
 }
 
 static void
@@ -70,70 +92,80 @@ signal_event(int fd)
 	(void) !write(fd, &one, sizeof(one));
 }
 
-static void
-tell(struct pump *p)
+/* Tells whether the reader should not wait for its time. */
+static bool
+crowded(struct pump *p)
 {
-	if (__atomic_exchange_n(&p->sleeping, 0, __ATOMIC_SEQ_CST) != 0)
-		signal_event(p->news);
+	return p->head - __atomic_load_n(&p->tail, __ATOMIC_ACQUIRE) > p->size / 2;
 }
 
 /* Waits for the time to pass or, if for_packet, for a packet. */
 static void
 rest(struct pump *p, int ms, bool for_packet)
 {
-	struct pollfd fds[2];
+	struct pollfd fds[1 + PUMP_CAPTURES];
 	uint64_t	count;
+	nfds_t		n = 1;
 
 	fds[0].fd = p->wake;
 	fds[0].events = POLLIN;
 	fds[0].revents = 0;
-	fds[1].fd = for_packet ? pcap_get_selectable_fd(p->handle) : -1;
-	fds[1].events = POLLIN;
-	(void) poll(fds, 2, ms);
+	for (uint32_t i = 0; for_packet && i < p->captures; i++, n++)
+	{
+		fds[n].fd = pcap_get_selectable_fd(p->handle[i]);
+		fds[n].events = POLLIN;
+	}
+	(void) poll(fds, n, ms);
 	if (fds[0].revents != 0)
 		(void) !read(p->wake, &count, sizeof(count));
+}
+
+static void
+tell(struct pump *p, const struct look *l, uint64_t asked)
+{
+	if (l->emptied && asked != p->answered)
+	{
+		__atomic_store_n(&p->answered, asked, __ATOMIC_SEQ_CST);
+		signal_event(p->news);
+	}
+	else if (l->most > 0 && (crowded(p) || __atomic_load_n(&p->sleeping, __ATOMIC_SEQ_CST) != 0))
+		signal_event(p->news);
 }
 
 static void *
 run(void *arg)
 {
 	struct pump *p = arg;
-	int			pause = 1;
-	int			quiet = 0;
+	int			pause = p->longest;
+	bool		waited = false;
 
 	while (__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE) == 0)
 	{
 		uint64_t	asked = __atomic_load_n(&p->asked, __ATOMIC_SEQ_CST);
-		bool		emptied;
-		long		n = drain(p, &emptied);
+		struct look l = drain(p);
 
-		if (n < 0)
+		if (l.failed != 0)
 		{
-			__atomic_store_n(&p->failed, 1, __ATOMIC_SEQ_CST);
+			__atomic_store_n(&p->failed, l.failed, __ATOMIC_SEQ_CST);
 			break;
 		}
-		if (emptied && asked != p->answered)
-		{
-			__atomic_store_n(&p->answered, asked, __ATOMIC_SEQ_CST);
-			tell(p);
-		}
-		else if (n > 0)
-			tell(p);
-
-		if (n > p->slots / 4 || !emptied)
+		tell(p, &l, asked);
+		if (l.most > p->slots / 4 || !l.emptied)
 			pause = pause > 1 ? pause / 2 : 1;
-		else if (n < p->slots / 8)
+		else if (l.most < p->slots / 8)
 			pause = pause * 2 < p->longest ? pause * 2 : p->longest;
-		quiet = n > 0 ? 0 : quiet + pause;
-		if (quiet < QUIET)
-			rest(p, pause, false);
-		else
-		{
-			quiet = 0;
+
+		/*
+		 * With nothing there, wait for a packet; but a device that is down says
+		 * forever that there is one.
+		 */
+		if (l.most == 0 && !waited)
 			rest(p, p->timeout, true);
-		}
+		else
+			rest(p, pause, false);
+		waited = l.most == 0 && !waited;
 	}
-	tell(p);
+	signal_event(p->news);
 	return NULL;
 }
 
@@ -153,13 +185,12 @@ pump_start(struct pump *p)
 }
 
 struct pump *
-pump_new(uintptr_t handle, uint32_t size, uint32_t stride)
+pump_new(uint32_t size, uint32_t stride)
 {
 	struct pump *p = calloc(1, sizeof(struct pump));
 
 	if (p == NULL)
 		return NULL;
-	p->handle = (pcap_t *) handle;
 	p->size = size;
 	p->stride = stride;
 	p->packets = calloc(size, sizeof(struct pump_packet));
@@ -170,6 +201,12 @@ pump_new(uintptr_t handle, uint32_t size, uint32_t stride)
 		return NULL;
 	}
 	return p;
+}
+
+void
+pump_add(struct pump *p, uintptr_t handle)
+{
+	p->handle[p->captures++] = (pcap_t *) handle;
 }
 
 void

@@ -17,20 +17,21 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/gopacket/gopacket/pcap"
 	"golang.org/x/sys/unix"
 )
 
 const (
 	// queueSize is how many packets wait for the reader at most, a power of two.
-	// What does not fit stays in the capture's ring.
-	queueSize = 8192
+	// What does not fit stays in the captures' rings.
+	queueSize = 16384
 	// stride is how many bytes of a packet are looked at, at most: all headers
 	// that there can be have place in it, unless they are there to fill it.
 	stride = 256
 )
 
 // pump is the Go side of pump.h: the queue of packets that a thread of C's takes
-// out of a capture. gopacket hands them out one at a time, where the call into C
+// out of captures. gopacket hands them out one at a time, where the call into C
 // costs more than everything done with the packet.
 type pump struct {
 	c       *C.struct_pump
@@ -43,28 +44,32 @@ type pump struct {
 	tail    uint64
 }
 
-// newPump starts to take packets out of a handle, which stays the caller's to
-// close, but not before close.
-func newPump(c *capture, snaplen int) (*pump, error) {
-	// The pcap_t of a gopacket handle.
-	ptr := reflect.ValueOf(c.handle).Elem().FieldByName("cptr")
-	if !ptr.IsValid() || ptr.Kind() != reflect.Pointer || ptr.IsNil() {
-		return nil, errors.New("this version of gopacket has other handles than the one that was tested")
-	}
-	p := &pump{unit: int64(c.handle.Resolution().ToDuration()), stride: min(snaplen, stride)}
-	p.c = C.pump_new(C.uintptr_t(ptr.Pointer()), queueSize, C.uint32_t(p.stride))
+// newPump starts to take packets out of handles, which stay the caller's to
+// close, but not before the pump.
+func newPump(handles []*pcap.Handle, snaplen int, r ring) (*pump, error) {
+	p := &pump{unit: int64(handles[0].Resolution().ToDuration()), stride: min(snaplen, stride)}
+	p.c = C.pump_new(queueSize, C.uint32_t(p.stride))
 	if p.c == nil {
 		return nil, errors.New("no memory for packets")
 	}
 	p.packets = unsafe.Slice(p.c.packets, queueSize)
 	p.bytes = unsafe.Slice((*byte)(unsafe.Pointer(p.c.bytes)), queueSize*p.stride)
+	p.c.slots = C.uint32_t(r.slots)
+	p.c.longest = C.int(r.pause.Milliseconds())
+	p.c.timeout = C.int(r.timeout.Milliseconds())
+	for _, h := range handles {
+		// The pcap_t of a gopacket handle.
+		ptr := reflect.ValueOf(h).Elem().FieldByName("cptr")
+		if !ptr.IsValid() || ptr.Kind() != reflect.Pointer || ptr.IsNil() {
+			C.pump_free(p.c)
+			return nil, errors.New("this version of gopacket has other handles than the one that was tested")
+		}
+		C.pump_add(p.c, C.uintptr_t(ptr.Pointer()))
+	}
 	if err := p.events(); err != nil {
 		C.pump_free(p.c)
 		return nil, err
 	}
-	p.c.slots = C.uint32_t(c.slots)
-	p.c.longest = C.int(c.pause.Milliseconds())
-	p.c.timeout = C.int(c.timeout.Milliseconds())
 	if errno := C.pump_start(p.c); errno != 0 {
 		p.free()
 		return nil, fmt.Errorf("starting a thread: %w", syscall.Errno(errno))
@@ -111,14 +116,17 @@ func (p *pump) answered() uint64 { return atomic.LoadUint64(u64(&p.c.answered)) 
 // ready gives how many packets wait.
 func (p *pump) ready() int { return int(atomic.LoadUint64(u64(&p.c.head)) - p.tail) }
 
-// failed tells whether the capture cannot be read any more.
-func (p *pump) failed() bool { return atomic.LoadUint32(u32(&p.c.failed)) != 0 }
+// failed gives the index of a capture that cannot be read any more.
+func (p *pump) failed() (capture int, failed bool) {
+	n := atomic.LoadUint32(u32(&p.c.failed))
+	return int(n) - 1, n != 0
+}
 
 // at gives the i-th of those that wait.
-func (p *pump) at(i int) (ts int64, data []byte, wire int) {
+func (p *pump) at(i int) (capture int, ts int64, data []byte, wire int) {
 	slot := int((p.tail + uint64(i)) & (queueSize - 1))
 	h := &p.packets[slot]
-	return int64(h.seconds)*int64(time.Second) + int64(h.fraction)*p.unit,
+	return int(h.capture), int64(h.seconds)*int64(time.Second) + int64(h.fraction)*p.unit,
 		p.bytes[slot*p.stride:][:h.captured], int(h.wire)
 }
 
@@ -128,15 +136,21 @@ func (p *pump) taken(n int) {
 	atomic.StoreUint64(u64(&p.c.tail), p.tail)
 }
 
-// wait returns when there is a packet or an answer that is not known, or
-// after interrupt.
-func (p *pump) wait(known uint64) {
-	atomic.StoreUint32(u32(&p.c.sleeping), 1)
-	if p.ready() > 0 || p.answered() != known || p.failed() {
-		atomic.StoreUint32(u32(&p.c.sleeping), 0)
+// wait returns when a question is answered, the queue is half full or the time has
+// come; with a zero time, when there is a packet. A wait may end for no reason.
+func (p *pump) wait(known uint64, until time.Time) {
+	if until.IsZero() {
+		atomic.StoreUint32(u32(&p.c.sleeping), 1)
+		defer atomic.StoreUint32(u32(&p.c.sleeping), 0)
+		if p.ready() > 0 {
+			return
+		}
+	}
+	if _, failed := p.failed(); failed || p.answered() != known {
 		return
 	}
 	var event [8]byte
+	_ = p.news.SetReadDeadline(until)
 	_, _ = p.news.Read(event[:])
 }
 

@@ -80,8 +80,7 @@ func (p *period) read() (engine.Reading, error) {
 
 // await waits until the part is complete, and tells whether the time is over.
 func (p partOf) await(ended time.Time, over <-chan time.Time) bool {
-	// On a busy device a later packet completes it, else that there is none.
-	settled := time.NewTimer(time.Until(ended.Add(slack + p.reader.lag)))
+	settled := time.NewTimer(time.Until(ended.Add(slack + p.reader.ring.lag)))
 	defer settled.Stop()
 	for {
 		select {

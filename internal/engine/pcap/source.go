@@ -1,10 +1,9 @@
 // Package pcap counts packets by capturing their headers with libpcap. It needs
 // CAP_NET_RAW alone.
 //
-// A device has two captures, one for each direction, since libpcap does not tell
-// which way a packet went on an Ethernet device; loopback has one. Each is
-// drained all the time, by a thread and a goroutine of its own. Packets count in the period
-// that their own times are in, so a period is read a little after it has ended.
+// A device has a capture for each direction, which are drained all the time by a
+// thread of their own and counted by a goroutine of their own. Packets count in the
+// period that their own times are in, so a period is read a little after it ended.
 package pcap
 
 import (
@@ -36,14 +35,9 @@ type Source struct {
 	target   engine.Target
 	// readers has those that read, and those that ended and were not yet cut.
 	readers []*reader
-	// present has the reader of each device and direction that counts now.
-	present map[place]*reader
+	// present has the reader of each device, by its index.
+	present map[int]*reader
 	names   map[string]bool // of the devices that were targets in this period
-}
-
-type place struct {
-	index int
-	dir   direction
 }
 
 var _ engine.Source = (*Source)(nil)
@@ -57,7 +51,7 @@ func Open(log *slog.Logger, s Settings, t engine.Target) (*Source, error) {
 	source := &Source{
 		log:      log,
 		settings: s,
-		present:  make(map[place]*reader),
+		present:  make(map[int]*reader),
 		names:    make(map[string]bool),
 	}
 	if err := source.Retarget(t); err != nil {
@@ -66,87 +60,76 @@ func Open(log *slog.Logger, s Settings, t engine.Target) (*Source, error) {
 	return source, nil
 }
 
-// directions gives the readers that a device has.
-func directions(d engine.Device) []direction {
-	if d.Loopback {
-		return []direction{both}
-	}
-	return []direction{inward, outward}
-}
-
 // Retarget changes what is counted.
 func (s *Source) Retarget(t engine.Target) error {
 	samePort := t.Port == s.target.Port
 	s.target = t
 	local := newLocals(t.Local)
-	wanted := make(map[place]bool)
+	wanted := make(map[int]bool)
 	at := s.switchOver(!samePort && len(s.present) > 0)
 	var failed []error
 	for _, d := range t.Devices {
 		s.names[d.Name] = true
+		wanted[d.Index] = true
 		v := &view{device: d, port: t.Port, local: local}
-		for _, dir := range directions(d) {
-			where := place{d.Index, dir}
-			wanted[where] = true
-			if err := s.aim(where, v, samePort, at); err != nil {
-				failed = append(failed, fmt.Errorf("device %q: %w", d.Name, err))
-				break
-			}
+		if err := s.aim(v, samePort, at); err != nil {
+			failed = append(failed, fmt.Errorf("device %q: %w", d.Name, err))
 		}
 	}
-	for where, r := range s.present {
-		if !wanted[where] {
-			r.end(s.instant(time.Now(), r.drained()))
-			delete(s.present, where)
+	for index, r := range s.present {
+		if !wanted[index] {
+			r.end(instantAt(time.Now()))
+			delete(s.present, index)
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// aim makes the reader at a place count what v says.
-func (s *Source) aim(where place, v *view, samePort bool, at instant) error {
-	r := s.present[where]
+// aim makes a device's reader count what v says.
+func (s *Source) aim(v *view, samePort bool, at instant) error {
+	r := s.present[v.device.Index]
 	if r != nil && r.alive() == nil {
 		if samePort {
 			r.look(v)
 			return nil
 		}
-		return s.replace(where, v, at)
+		return s.replace(v, at)
 	}
-	begun, err := s.begin(where.dir, v, instant{})
+	delete(s.present, v.device.Index)
+	begun, err := s.begin(v)
 	if err != nil {
 		if r != nil {
 			err = errors.Join(err, r.alive())
-			delete(s.present, where)
 		}
 		return err
 	}
-	s.present[where] = begun
+	go begun.read()
 	return nil
 }
 
-// begin opens a reader that counts packets from an instant on, or all of them.
-func (s *Source) begin(dir direction, v *view, from instant) (*reader, error) {
-	r, err := open(s.settings, v.device, v.port, dir)
+// begin makes a new reader the one of its device.
+func (s *Source) begin(v *view) (*reader, error) {
+	c, err := open(s.settings, v.device, v.port)
 	if err != nil {
 		return nil, err
 	}
-	r.view, r.from, r.ledger = v, from, newLedger(v.device.Name)
+	r := &reader{captures: c, view: v, ledger: newLedger(v.device.Name)}
 	s.readers = append(s.readers, r)
-	go r.read()
+	s.present[v.device.Index] = r
 	return r, nil
 }
 
 // replace opens a new reader beside one that reads on, and hands over to it at
 // an instant. If it cannot be opened, the former stays.
-func (s *Source) replace(where place, v *view, at instant) error {
-	former := s.present[where]
-	begun, err := s.begin(where.dir, v, at)
+func (s *Source) replace(v *view, at instant) error {
+	former := s.present[v.device.Index]
+	r, err := s.begin(v)
 	if err != nil {
 		return err
 	}
+	r.begin(at)
 	former.end(at)
-	s.present[where] = begun
+	go r.read()
 	return nil
 }
 
@@ -161,14 +144,14 @@ func (s *Source) Configure(settings Settings) error {
 	}
 	at := s.switchOver(len(s.present) > 0)
 	var failed []error
-	for where, r := range s.present {
+	for _, r := range s.present {
 		if r.alive() != nil {
 			continue // Retarget's to mend
 		}
 		r.mu.Lock()
 		v := r.view
 		r.mu.Unlock()
-		if err := s.replace(where, v, at); err != nil {
+		if err := s.replace(v, at); err != nil {
 			failed = append(failed, fmt.Errorf("device %q: %w", v.device.Name, err))
 		}
 	}
@@ -198,15 +181,7 @@ func (s *Source) switchOver(needed bool) instant {
 	if err != nil {
 		s.log.Debug("packets are not given their times early", "err", err)
 	}
-	longest := time.Duration(0)
-	for _, r := range s.present {
-		longest = max(longest, r.drained())
-	}
-	return s.instant(time.Now().Add(ahead), longest)
-}
-
-func (s *Source) instant(at time.Time, drained time.Duration) instant {
-	return instant{ts: at.UnixNano(), at: at, latest: at.Add(drained)}
+	return instantAt(time.Now().Add(ahead))
 }
 
 // Overlap is true: a period is complete when late packets have been waited for.
