@@ -65,8 +65,8 @@ func TestAgentStopped(t *testing.T) {
 func (v *victim) barriers(t *testing.T) {
 	t.Helper()
 	for _, sql := range []string{
-		"CREATE DATABASE some", "ALTER DATABASE some SET TABLESPACE pg_default", "DROP DATABASE some",
-		"CREATE DATABASE some STRATEGY file_copy", "DROP DATABASE some",
+		"CREATE DATABASE other", "ALTER DATABASE other SET TABLESPACE pg_default", "DROP DATABASE other",
+		"CREATE DATABASE other STRATEGY file_copy", "DROP DATABASE other",
 	} {
 		begin := time.Now()
 		v.Exec(t, sql)
@@ -84,6 +84,7 @@ type misbehaviour struct {
 
 // quick are those that show within a second or two.
 var quick = []misbehaviour{
+	{"panics", "the agent exited with exit code 2", "no agent"},
 	{"garbage", "the agent was stopped: a frame has an impossible length", "no agent"},
 	{"late garbage", "the agent was stopped: a frame has an impossible length", "no agent"},
 	{"long", "the agent was stopped: a frame has an impossible length", "no agent"},
@@ -94,12 +95,13 @@ var quick = []misbehaviour{
 	{"beat flood", "the agent was stopped: it sends more than is sensible", "no agent"},
 	{"publish flood", "the agent was stopped: it sends more than is sensible", "no agent"},
 	{"stderr flood", "the agent was stopped: it sends more than is sensible", "no agent"},
-	{"set flood", "the agent was stopped: its snapshots are larger than pg_netstat.max_memory allows", "no agent"},
+	{"set flood", "the agent was stopped: it sends more than is sensible", "no agent"},
+	{"big set", "the agent was stopped: its snapshots are larger than pg_netstat.max_memory allows", "no agent"},
+	{"many names", "the agent was stopped: its snapshots are larger than pg_netstat.max_memory allows", "no agent"},
 	{"reset", "the agent was stopped: it published a reset that was not asked for", "no agent"},
 	{"closes", "the agent was stopped: it closed its socket, but did not end", "no agent"},
 	{"exits with 0", "the agent exited with exit code 0", "no agent"},
 	{"exits with 1", "the agent exited with exit code 1", "no agent"},
-	{"panics", "the agent exited with exit code 2", "no agent"},
 	{"leaves one", "the agent exited with exit code 0", "no agent"},
 	{"other version", "the agent is of another version than the module", "restart needed"},
 }

@@ -276,14 +276,25 @@ pgn_agent_close_errors(PgnAgent *agent)
 	close_external(&agent->errors);
 }
 
-/* Tells whether the agent is gone, and then how it ended. */
+/*
+ * Tells whether the agent is gone, and then how it ended. What it has left in its
+ * group goes too: that must be done before its id is given back.
+ */
 bool
 pgn_agent_reap(PgnAgent *agent, int *status)
 {
+	siginfo_t	ended;
 	pid_t		pid;
 
 	if (agent->pid <= 0)
 		return true;
+	ended.si_pid = 0;
+	if (waitid(P_PID, (id_t) agent->pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0)
+	{
+		if (ended.si_pid == 0)
+			return false;
+		(void) kill(-agent->pid, SIGKILL);
+	}
 	pid = waitpid(agent->pid, status, WNOHANG);
 	if (pid == 0 || (pid < 0 && errno == EINTR))
 		return false;

@@ -61,7 +61,9 @@ var modes = map[string]func(path string){
 	"log flood":     func(string) { hello(); repeat(0, logLine) },
 	"many logs":     func(string) { hello(); repeat(5*time.Millisecond, logLine) },
 	"beat flood":    func(string) { hello(); repeat(0, link.Beat) },
-	"set flood":     func(string) { hello(); setFlood() },
+	"big set":       func(string) { hello(); setFlood(50, 1<<20) },
+	"many names":    func(string) { hello(); setFlood(1000, 10) },
+	"set flood":     func(string) { hello(); setFlood(1, 100000) },
 	"publish flood": func(string) { hello(); repeat(0, func() []byte { return link.Publish(0, 0) }) },
 	"reset":         func(string) { hello(); send(link.Publish(0, 1<<40)); forever() },
 	"closes":        func(string) { hello(); syscall.Close(socket); forever() },
@@ -127,15 +129,17 @@ func half() {
 	forever()
 }
 
-// setFlood sends snapshots, each valid, that together are more than fits.
-func setFlood() {
+// setFlood sends snapshots without end, each valid. Of many names they are more
+// than fits; of one name they replace each other.
+func setFlood(names, size int) {
 	t := link.Table{Columns: []link.Column{{Name: "filler", OID: 25}}}
+	data, err := t.Append(t.Head(nil), link.Row{strings.Repeat("x", size)})
+	if err != nil {
+		panic(err)
+	}
+	data = t.Tail(data)
 	for i := 0; ; i++ {
-		data, err := t.Append(t.Head(nil), link.Row{strings.Repeat("x", 100000)})
-		if err != nil {
-			panic(err)
-		}
-		send(link.Snapshot(fmt.Sprintf("flood_%d", i%60), t.Tail(data)))
+		send(link.Snapshot(fmt.Sprintf("flood_%d", i%names), data))
 	}
 }
 
