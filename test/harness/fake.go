@@ -77,8 +77,14 @@ func (f *Fake) BecomeReal(t testing.TB, capabilities string) {
 	t.Helper()
 	f.Become(t, BuiltAgent(t), 0o755)
 	if capabilities != "" {
-		must(t, "setcap", capabilities, f.Path)
+		f.Setcap(t, capabilities)
 	}
+}
+
+// Setcap gives the program's file these capabilities.
+func (f *Fake) Setcap(t testing.TB, capabilities string) {
+	t.Helper()
+	must(t, "setcap", capabilities, f.Path)
 }
 
 // Puppet is an agent that the test plays: a process that the worker has started
