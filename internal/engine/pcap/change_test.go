@@ -25,7 +25,7 @@ func TestConfigureUnderLoad(t *testing.T) {
 	s := mustOpen(t, defaults, target(t, "auto"))
 	load := w.load(t, 4, 40)
 	var readings []engine.Reading
-	for i := range 12 {
+	for i := range 24 {
 		settings := defaults
 		settings.Snaplen += i
 		settings.BufferSize += i << 16
@@ -33,13 +33,13 @@ func TestConfigureUnderLoad(t *testing.T) {
 			settings.Timeout = 100 * time.Millisecond
 		}
 		if i%4 == 3 {
-			settings.Snaplen = 65535 // then in blocks
+			settings.Snaplen, settings.BufferSize = 65535, 8<<20 // then in blocks
 			settings.Timeout = 20 * time.Millisecond
 		}
 		if err := s.Configure(settings); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(250 * time.Millisecond)
+		time.Sleep(120 * time.Millisecond)
 		readings = append(readings, reading(t, s))
 	}
 	load.stop()
@@ -94,7 +94,6 @@ func TestOtherPort(t *testing.T) {
 	if err := s.Retarget(target(t, "auto")); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * ahead)
 	before := w.truth(t)
 	if err := exchange(c, 10, 40); err != nil {
 		t.Fatal(err)

@@ -4,14 +4,6 @@ import "time"
 
 // What others tell a reader and ask it, each from any goroutine.
 
-// instant is a moment as the packets' times have it and as the monotonic clock has it.
-type instant struct {
-	ts int64 // ns since 1970
-	at time.Time
-}
-
-func instantAt(at time.Time) instant { return instant{at.UnixNano(), at} }
-
 // look changes how packets are judged from now on.
 func (r *reader) look(v *view) {
 	r.mu.Lock()
@@ -20,10 +12,23 @@ func (r *reader) look(v *view) {
 	r.ledger.open[len(r.ledger.open)-1].device = v.device.Name
 }
 
-// whenPassed calls f with a question when all that belongs before an instant is
+// delayed is how much later than its time a packet of an ending reader may be
+// readable, where the kernel gives packets their times early and is short of CPU.
+const delayed = 250 * time.Millisecond
+
+// finish ends the reader when it has counted what came up to now.
+func (r *reader) finish() {
+	r.mu.Lock()
+	now := time.Now()
+	r.until = now.UnixNano()
+	r.mu.Unlock()
+	r.whenPassed(now.Add(delayed), func(question uint64) { r.last = question })
+}
+
+// whenPassed calls f with a question when all that came before a moment is
 // readable: with its answer it has been counted.
-func (r *reader) whenPassed(at instant, f func(question uint64)) {
-	time.AfterFunc(time.Until(at.at.Add(r.ring.lag+slack)), func() {
+func (r *reader) whenPassed(at time.Time, f func(question uint64)) {
+	time.AfterFunc(time.Until(at.Add(r.ring.lag)), func() {
 		if question, ok := r.flush(); ok {
 			r.mu.Lock()
 			f(question)
@@ -31,24 +36,6 @@ func (r *reader) whenPassed(at instant, f func(question uint64)) {
 			r.interrupt()
 		}
 	})
-}
-
-// begin lets the reader count only packets from an instant on. That the wall clock
-// may be set back later must not keep it from counting: when the instant has
-// passed, it counts all.
-func (r *reader) begin(at instant) {
-	r.mu.Lock()
-	r.from = at.ts
-	r.mu.Unlock()
-	r.whenPassed(at, func(question uint64) { r.begun = question })
-}
-
-// end lets the reader end when it has counted what came before an instant.
-func (r *reader) end(at instant) {
-	r.mu.Lock()
-	r.until = at.ts
-	r.mu.Unlock()
-	r.whenPassed(at, func(question uint64) { r.last = question })
 }
 
 // abandon ends the reader at once.

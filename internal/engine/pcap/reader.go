@@ -66,9 +66,7 @@ func (r *reader) loop() error {
 	for quiet := 0; ; quiet++ {
 		answer := r.pump.answered()
 		failed, failure := r.pump.failed()
-		n := r.pump.ready()
-		r.packets(n)
-		r.pump.taken(n)
+		n := r.packets()
 		if r.learn(answer) {
 			return nil
 		}
@@ -98,13 +96,16 @@ func (r *reader) learn(answer uint64) bool {
 	return r.over || r.last != 0 && answer >= r.last
 }
 
-// packets counts the first n packets that wait.
-func (r *reader) packets(n int) {
+// packets counts those that wait, and gives their number.
+func (r *reader) packets() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	n := r.pump.ready()
 	for i := range n {
 		r.packet(r.pump.at(i))
 	}
+	r.pump.taken(n)
+	return n
 }
 
 // packet counts a packet if it is the server's and this reader's. The lock is held.

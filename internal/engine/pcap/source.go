@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pg-netstat/pg_netstat/internal/engine"
 )
 
@@ -66,44 +64,51 @@ func (s *Source) Retarget(t engine.Target) error {
 	s.target = t
 	local := newLocals(t.Local)
 	wanted := make(map[int]bool)
-	at := s.switchOver(!samePort && len(s.present) > 0)
 	var failed []error
+	var hands []handing
 	for _, d := range t.Devices {
 		s.names[d.Name] = true
 		wanted[d.Index] = true
 		v := &view{device: d, port: t.Port, local: local}
-		if err := s.aim(v, samePort, at); err != nil {
+		if err := s.aim(v, samePort, &hands); err != nil {
 			failed = append(failed, fmt.Errorf("device %q: %w", d.Name, err))
 		}
 	}
+	if len(hands) > 0 {
+		handOver(hands)
+	}
 	for index, r := range s.present {
 		if !wanted[index] {
-			r.end(instantAt(time.Now()))
+			r.finish()
 			delete(s.present, index)
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// aim makes a device's reader count what v says.
-func (s *Source) aim(v *view, samePort bool, at instant) error {
-	r := s.present[v.device.Index]
-	if r != nil && r.alive() == nil {
+// aim makes a device's reader count what v says, or adds to hands a new one that will.
+func (s *Source) aim(v *view, samePort bool, hands *[]handing) error {
+	former := s.present[v.device.Index]
+	if former != nil && former.alive() == nil {
 		if samePort {
-			r.look(v)
+			former.look(v)
 			return nil
 		}
-		return s.replace(v, at)
-	}
-	delete(s.present, v.device.Index)
-	begun, err := s.begin(v)
-	if err != nil {
-		if r != nil {
-			err = errors.Join(err, r.alive())
+		r, err := s.begin(v)
+		if err == nil {
+			*hands = append(*hands, handing{former, r})
 		}
 		return err
 	}
-	go begun.read()
+	delete(s.present, v.device.Index)
+	r, err := s.begin(v)
+	if err != nil {
+		if former != nil {
+			err = errors.Join(err, former.alive())
+		}
+		return err
+	}
+	go r.read()
 	return nil
 }
 
@@ -119,20 +124,6 @@ func (s *Source) begin(v *view) (*reader, error) {
 	return r, nil
 }
 
-// replace opens a new reader beside one that reads on, and hands over to it at
-// an instant. If it cannot be opened, the former stays.
-func (s *Source) replace(v *view, at instant) error {
-	former := s.present[v.device.Index]
-	r, err := s.begin(v)
-	if err != nil {
-		return err
-	}
-	r.begin(at)
-	former.end(at)
-	go r.read()
-	return nil
-}
-
 // Configure applies changed settings, without losing or doubling a packet. If a
 // device's captures cannot be opened anew, its former ones read on.
 func (s *Source) Configure(settings Settings) error {
@@ -142,46 +133,25 @@ func (s *Source) Configure(settings Settings) error {
 	if former == settings {
 		return nil
 	}
-	at := s.switchOver(len(s.present) > 0)
 	var failed []error
-	for _, r := range s.present {
-		if r.alive() != nil {
+	var hands []handing
+	for _, former := range s.present {
+		if former.alive() != nil {
 			continue // Retarget's to mend
 		}
-		r.mu.Lock()
-		v := r.view
-		r.mu.Unlock()
-		if err := s.replace(v, at); err != nil {
+		former.mu.Lock()
+		v := former.view
+		former.mu.Unlock()
+		if r, err := s.begin(v); err != nil {
 			failed = append(failed, fmt.Errorf("device %q: %w", v.device.Name, err))
+		} else {
+			hands = append(hands, handing{former, r})
 		}
 	}
+	if len(hands) > 0 {
+		handOver(hands)
+	}
 	return errors.Join(failed...)
-}
-
-const (
-	// ahead is how long before an instant of change the new readers are opened.
-	ahead = 100 * time.Millisecond
-	// stamped is for how long packets are given their times early.
-	stamped = 3 * time.Second
-)
-
-// switchOver gives the instant at which new readers take over, and sees to it that
-// they and the former ones find the same time in a packet: the kernel reads the
-// clock for each capture separately, unless some socket wants to know when packets
-// arrived.
-func (s *Source) switchOver(needed bool) instant {
-	if !needed {
-		return instant{}
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMP, 1)
-		time.AfterFunc(stamped, func() { unix.Close(fd) })
-	}
-	if err != nil {
-		s.log.Debug("packets are not given their times early", "err", err)
-	}
-	return instantAt(time.Now().Add(ahead))
 }
 
 // Overlap is true: a period is complete when late packets have been waited for.
