@@ -19,6 +19,7 @@
 #define DELAY_MOST 60000
 #define GOOD_RUN 60000			/* ms of running that make up for former failures */
 #define END_WAIT 200			/* ms between the end of its socket and its own */
+#define LATE 5000				/* ms between two ticks that are too many */
 #define REAP_WAIT 1000			/* ms that a killed agent may take to go */
 
 void
@@ -222,6 +223,23 @@ watch(const PgnSupervision *sup, int64 now)
 	return NULL;
 }
 
+/*
+ * A worker that was itself stopped, or starved, or waited for a disk, could not
+ * hear the agent: that time does not count against it.
+ */
+static void
+forgive(PgnSupervision *sup, int64 now)
+{
+	int64		late = now - sup->ticked;
+
+	sup->ticked = now;
+	if (late < LATE)
+		return;
+	sup->started += late;
+	sup->heard += late;
+	sup->channel.progress += late;
+}
+
 /* To be called at least once a second. */
 void
 pgn_supervise_tick(PgnSupervision *sup, int64 now)
@@ -229,6 +247,7 @@ pgn_supervise_tick(PgnSupervision *sup, int64 now)
 	const char *wrong;
 
 	pgn_log_tick(now);
+	forgive(sup, now);
 	if (!pgn_supervise_live(sup))
 	{
 		if (now >= sup->next_start)

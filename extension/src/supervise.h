@@ -19,6 +19,7 @@ typedef struct PgnSupervision
 	uint64		generation;		/* changes with the descriptors to wait for */
 	int64		started;
 	int64		heard;			/* when the last whole frame came */
+	int64		ticked;			/* when the worker last looked at the clock */
 	int64		next_start;
 	int64		delay;			/* before the next start, if this agent ends */
 	bool		greeted;
