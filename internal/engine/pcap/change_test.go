@@ -91,6 +91,7 @@ func TestOtherPort(t *testing.T) {
 	if err := exchange(c, 10, 40); err != nil {
 		t.Fatal(err)
 	}
+	settle()
 	if err := s.Retarget(target(t, "auto")); err != nil {
 		t.Fatal(err)
 	}

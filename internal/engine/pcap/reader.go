@@ -15,9 +15,9 @@ const slack = 20 * time.Millisecond
 const (
 	// tick is how often packets are taken from the queue, unless it is half full
 	// before. All readers wake up together.
-	tick = 100 * time.Millisecond
+	tick = 250 * time.Millisecond
 	// quietFor is after how many ticks without a packet a reader waits for one.
-	quietFor = 10
+	quietFor = 4
 )
 
 var epoch = time.Now()
