@@ -327,7 +327,7 @@ func TestEngineIsTheBestPermitted(t *testing.T) {
 		w := &world{refuse: map[string]error{"ebpf": &engine.Missing{What: "CAP_BPF is missing", Hint: "Give it."}}}
 		wk := employ(t, w, nil)
 		p := wk.after(time.Second + 100*time.Millisecond)
-		if p.status("engine") != "pcap" || p.status("engine_reason") != "engine ebpf: CAP_BPF is missing" || p.status("exact") != true {
+		if p.status("engine") != "pcap" || p.status("engine_reason") != "engine ebpf: CAP_BPF is missing (Give it.)" || p.status("exact") != true {
 			t.Errorf("engine %v, as %v", p.status("engine"), p.status("engine_reason"))
 		}
 		delete(w.refuse, "ebpf")

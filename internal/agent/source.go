@@ -58,6 +58,9 @@ func (a *Agent) openEngine() {
 	}
 	err := errors.Join(failed...)
 	a.reason = oneLine(err)
+	if hint := hintOf(err); hint != "" {
+		a.reason += " (" + hint + ")"
+	}
 	switch {
 	case a.source == nil:
 		a.ledger.Uncovered(a.Now())
