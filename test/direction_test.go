@@ -42,66 +42,60 @@ func (b *beyond) nothing(t *testing.T, load func()) {
 // TestClientOfAnotherServer: a host that asks another server on the same port
 // number counts nothing of it.
 func TestClientOfAnotherServer(t *testing.T) {
-	for _, engine := range engines {
-		t.Run(engine, func(t *testing.T) {
-			b := newBeyond(t, engine)
-			for _, at := range []harness.Address{b.far.v4(), b.far.v6()} {
-				b.nothing(t, func() { b.s.Host.Pgbench(t, at, "-S", "-C", "-c", "4", "-t", "50") })
-			}
-		})
-	}
+	eachEngine(t, func(t *testing.T, engine string) {
+		b := newBeyond(t, engine)
+		for _, at := range []harness.Address{b.far.v4(), b.far.v6()} {
+			b.nothing(t, func() { b.s.Host.Pgbench(t, at, "-S", "-C", "-c", "4", "-t", "50") })
+		}
+	})
 }
 
 // TestForwardedTraffic: what passes through the host to another server's port
 // counts nothing, and what is for the host's own counts beside it.
 func TestForwardedTraffic(t *testing.T) {
-	for _, engine := range engines {
-		t.Run(engine, func(t *testing.T) {
-			b := newBeyond(t, engine)
-			b.s.Host.Run(t, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-			route := func(e harness.End, to netip.Addr, via netip.Addr) {
-				e.Host.Run(t, "ip", "route", "add", to.String(), "via", via.String())
-			}
-			near, far := b.link, b.far.link
-			route(near.Client, far.Server.V4, near.Server.V4)
-			route(near.Client, far.Server.V6, near.Server.V6)
-			route(far.Server, near.Client.V4, far.Client.V4)
-			route(far.Server, near.Client.V6, far.Client.V6)
-			for _, at := range []harness.Address{b.far.v4(), b.far.v6()} {
-				b.nothing(t, func() { b.client().Pgbench(t, at, "-S", "-C", "-c", "4", "-t", "50") })
-			}
-		})
-	}
+	eachEngine(t, func(t *testing.T, engine string) {
+		b := newBeyond(t, engine)
+		b.s.Host.Run(t, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+		route := func(e harness.End, to netip.Addr, via netip.Addr) {
+			e.Host.Run(t, "ip", "route", "add", to.String(), "via", via.String())
+		}
+		near, far := b.link, b.far.link
+		route(near.Client, far.Server.V4, near.Server.V4)
+		route(near.Client, far.Server.V6, near.Server.V6)
+		route(far.Server, near.Client.V4, far.Client.V4)
+		route(far.Server, near.Client.V6, far.Client.V6)
+		for _, at := range []harness.Address{b.far.v4(), b.far.v6()} {
+			b.nothing(t, func() { b.client().Pgbench(t, at, "-S", "-C", "-c", "4", "-t", "50") })
+		}
+	})
 }
 
 // TestTwoServersOnOnePort: two servers of one host have the same port on
 // different addresses, and each counts its own.
 func TestTwoServersOnOnePort(t *testing.T) {
-	for _, engine := range engines {
-		t.Run(engine, func(t *testing.T) {
-			link := harness.NewLink(t, harness.NewHost(t), harness.NewHost(t))
-			host, device := link.Server.Host, link.Server.Device
-			a4, a6 := link.Server.V4, link.Server.V6
-			b4, b6 := a4.Next().Next(), a6.Next().Next()
-			host.Run(t, "ip", "addr", "add", b4.String()+"/24", "dev", device)
-			host.Run(t, "ip", "addr", "add", b6.String()+"/64", "dev", device, "nodad")
-			first := newServerAt(t, link, engine, a4, a6)
-			second := newServerAt(t, link, engine, b4, b6)
-			first.s.Reset(t)
-			second.s.Reset(t)
-			link.Client.Host.Pgbench(t, first.s.At(a4), "-S", "-t", "50", "-C")
-			link.Client.Host.Pgbench(t, first.s.At(a6), "-S", "-t", "50")
-			link.Client.Host.Pgbench(t, second.s.At(b4), "-S", "-t", "20", "-C")
-			link.Client.Host.Pgbench(t, second.s.At(b6), "-S", "-t", "20")
-			for name, w := range map[string]*ownTruth{"first": first, "second": second} {
-				want := w.truth(t)
-				w.s.CaughtUp(t)
-				if got := w.s.Totals(t); got != want || want.PacketsIn < 100 {
-					t.Errorf("%s server: %+v, the truth is %+v", name, got, want)
-				}
+	eachEngine(t, func(t *testing.T, engine string) {
+		link := harness.NewLink(t, harness.NewHost(t), harness.NewHost(t))
+		host, device := link.Server.Host, link.Server.Device
+		a4, a6 := link.Server.V4, link.Server.V6
+		b4, b6 := a4.Next().Next(), a6.Next().Next()
+		host.Run(t, "ip", "addr", "add", b4.String()+"/24", "dev", device)
+		host.Run(t, "ip", "addr", "add", b6.String()+"/64", "dev", device, "nodad")
+		first := newServerAt(t, link, engine, a4, a6)
+		second := newServerAt(t, link, engine, b4, b6)
+		first.s.Reset(t)
+		second.s.Reset(t)
+		link.Client.Host.Pgbench(t, first.s.At(a4), "-S", "-t", "50", "-C")
+		link.Client.Host.Pgbench(t, first.s.At(a6), "-S", "-t", "50")
+		link.Client.Host.Pgbench(t, second.s.At(b4), "-S", "-t", "20", "-C")
+		link.Client.Host.Pgbench(t, second.s.At(b6), "-S", "-t", "20")
+		for name, w := range map[string]*ownTruth{"first": first, "second": second} {
+			want := w.truth(t)
+			w.s.CaughtUp(t)
+			if got := w.s.Totals(t); got != want || want.PacketsIn < 100 {
+				t.Errorf("%s server: %+v, the truth is %+v", name, got, want)
 			}
-		})
-	}
+		}
+	})
 }
 
 // ownTruth is a server with the truth about its own addresses.

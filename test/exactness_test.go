@@ -59,6 +59,7 @@ func TestExactWithOffload(t *testing.T) {
 // TestPcapSaysThatItIsInexact: libpcap does not tell of what super-packets are
 // made, so where there may be any the counts are marked.
 func TestPcapSaysThatItIsInexact(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "pcap")
 	w.link.Offload(t, true)
 	w.s.Set(t, nil)

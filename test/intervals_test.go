@@ -40,30 +40,28 @@ func sampler(t *testing.T, truth *harness.Truth, stop <-chan struct{}) <-chan []
 // their making, by samples of the truth around both; and that the sum of all is
 // the truth, and the sum of the totals.
 func TestIntervals(t *testing.T) {
-	for _, engine := range engines {
-		t.Run(engine, func(t *testing.T) {
-			w := newWorld(t, engine)
-			w.prepare(t)
-			before := w.truth.Quiet(t)
-			w.s.Reset(t)
-			stop := make(chan struct{})
-			sampled := sampler(t, w.truth, stop)
-			// At a bounded rate, so that the samples leave a picture.
-			w.client().Pgbench(t, w.v4(), "-S", "-M", "prepared", "-c", "4", "-R", "4000", "-T", "20")
-			close(stop)
-			samples := <-sampled
-			truth := w.truth.Quiet(t).Sub(before)
-			w.s.CaughtUp(t)
-			rows := w.complete(t)
-			if sum := harness.Sum(rows); sum != truth || w.s.Totals(t) != truth {
-				t.Errorf("intervals have %+v, devices %+v, the truth is %+v", sum, w.s.Totals(t), truth)
-			}
-			for i := range samples {
-				samples[i].Counts = samples[i].Sub(before)
-			}
-			checkBoundaries(t, rows, samples)
-		})
-	}
+	eachEngine(t, func(t *testing.T, engine string) {
+		w := newWorld(t, engine)
+		w.prepare(t)
+		before := w.truth.Quiet(t)
+		w.s.Reset(t)
+		stop := make(chan struct{})
+		sampled := sampler(t, w.truth, stop)
+		// At a bounded rate, so that the samples leave a picture.
+		w.client().Pgbench(t, w.v4(), "-S", "-M", "prepared", "-c", "4", "-R", "2000", "-T", "20")
+		close(stop)
+		samples := <-sampled
+		truth := w.truth.Quiet(t).Sub(before)
+		w.s.CaughtUp(t)
+		rows := w.complete(t)
+		if sum := harness.Sum(rows); sum != truth || w.s.Totals(t) != truth {
+			t.Errorf("intervals have %+v, devices %+v, the truth is %+v", sum, w.s.Totals(t), truth)
+		}
+		for i := range samples {
+			samples[i].Counts = samples[i].Sub(before)
+		}
+		checkBoundaries(t, rows, samples)
+	})
 }
 
 func checkBoundaries(t *testing.T, rows []harness.Interval, samples []sample) {
@@ -108,37 +106,35 @@ func within(low, x, high harness.Counts) bool {
 // TestTrafficIsInItsInterval lets traffic pass in the middle of single intervals,
 // and expects it in their rows alone.
 func TestTrafficIsInItsInterval(t *testing.T) {
-	for _, engine := range engines {
-		t.Run(engine, func(t *testing.T) {
-			const interval = 2 * time.Second
-			w := newWorld(t, engine, harness.Settings{"pg_netstat.interval": "2s"})
-			w.truth.Quiet(t)
-			w.s.Reset(t)
-			want := map[time.Time]harness.Counts{}
-			for attempt := 0; len(want) < 3; attempt++ {
-				if attempt == 20 {
-					t.Fatal("the machine is too busy to pass a burst within an interval")
-				}
-				start := time.Now().Truncate(interval).Add(interval)
-				time.Sleep(time.Until(start.Add(interval / 5)))
-				before := w.truth.Read(t)
-				w.client().Psql(t, w.v4(), "SELECT generate_series(1, 1000)")
-				burst := w.truth.Quiet(t).Sub(before)
-				// Only a burst that was surely over before the interval was says anything.
-				if over := time.Now(); over.Before(start.Add(interval)) {
-					want[start] = burst
-				} else {
-					t.Logf("the burst of %s was over at %s only", start, over)
-					w.s.Reset(t)
-					clear(want)
-				}
+	eachEngine(t, func(t *testing.T, engine string) {
+		const interval = 2 * time.Second
+		w := newWorld(t, engine, harness.Settings{"pg_netstat.interval": "2s"})
+		w.truth.Quiet(t)
+		w.s.Reset(t)
+		want := map[time.Time]harness.Counts{}
+		for attempt := 0; len(want) < 3; attempt++ {
+			if attempt == 20 {
+				t.Fatal("the machine is too busy to pass a burst within an interval")
 			}
-			w.s.CaughtUp(t)
-			for _, r := range w.complete(t) {
-				if at := r.Start.Local().Truncate(interval); r.Counts != want[at] {
-					t.Errorf("the row of %s has %+v, the truth is %+v", at, r.Counts, want[at])
-				}
+			start := time.Now().Truncate(interval).Add(interval)
+			time.Sleep(time.Until(start.Add(interval / 5)))
+			before := w.truth.Read(t)
+			w.client().Psql(t, w.v4(), "SELECT generate_series(1, 1000)")
+			burst := w.truth.Quiet(t).Sub(before)
+			// Only a burst that was surely over before the interval was says anything.
+			if over := time.Now(); over.Before(start.Add(interval)) {
+				want[start] = burst
+			} else {
+				t.Logf("the burst of %s was over at %s only", start, over)
+				w.s.Reset(t)
+				clear(want)
 			}
-		})
-	}
+		}
+		w.s.CaughtUp(t)
+		for _, r := range w.complete(t) {
+			if at := r.Start.Local().Truncate(interval); r.Counts != want[at] {
+				t.Errorf("the row of %s has %+v, the truth is %+v", at, r.Counts, want[at])
+			}
+		}
+	})
 }

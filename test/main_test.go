@@ -3,10 +3,16 @@
 package test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
 	"github.com/pg-netstat/pg_netstat/test/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func TestMain(m *testing.M) {
+	// Tests wait more than they work: more of them than cores may run at once.
+	// What the command line says wins.
+	_ = flag.Set("test.parallel", "4")
+	os.Exit(harness.Main(m))
+}

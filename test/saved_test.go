@@ -83,6 +83,7 @@ func TestSavedOverRestart(t *testing.T) {
 }
 
 func TestNotSaved(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "ebpf", harness.Settings{"pg_netstat.save": "off"})
 	w.ask(t)
 	w.figures(t)
@@ -253,6 +254,7 @@ func TestSavedOverCrash(t *testing.T) {
 // TestStandby: a standby counts for itself, from nothing, and is its primary's
 // client, which counts for nothing.
 func TestStandby(t *testing.T) {
+	t.Parallel()
 	primary := newWorld(t, "ebpf")
 	primary.ask(t)
 	primary.figures(t)

@@ -54,6 +54,7 @@ var auto = harness.Settings{"pg_netstat.engine": "auto"}
 // TestEngineWithoutCapabilities gives the agent's file one capability after the
 // other, and expects each reload to take what it permits.
 func TestEngineWithoutCapabilities(t *testing.T) {
+	t.Parallel()
 	in := harness.NewInstall(t)
 	in.Setcap(t, "")
 	w := &world{link: harness.NewLink(t, harness.NewHost(t), harness.NewHost(t))}
@@ -115,6 +116,7 @@ func saysHowToPermit(t *testing.T, s *harness.Server, st harness.Status, capabil
 // TestForcedEngineKeepsTheFormer: an engine that cannot run does not end the
 // counting of one that can.
 func TestForcedEngineKeepsTheFormer(t *testing.T) {
+	t.Parallel()
 	in := harness.NewInstall(t)
 	in.Setcap(t, "cap_net_raw+p")
 	link := harness.NewLink(t, harness.NewHost(t), harness.NewHost(t))
