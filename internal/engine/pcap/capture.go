@@ -74,8 +74,8 @@ func newRing(s Settings) ring {
 		r.lag = 2 * s.Timeout
 		r.slots = s.BufferSize / (min(s.Snaplen, typical) + slot)
 	}
-	// In the longest pause half a million packets a second do not overfill it.
-	full := time.Duration(r.slots) * time.Second / 500_000
+	// In the longest pause 800,000 packets a second do not overfill it.
+	full := time.Duration(r.slots) * time.Second / 800_000
 	r.pause = min(max(full.Truncate(time.Millisecond), time.Millisecond), 10*time.Millisecond)
 	return r
 }
