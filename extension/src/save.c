@@ -184,7 +184,8 @@ read_file(size_t *len, const char **wrong)
 	const off_t most = (off_t) pgn_set_capacity() + sizeof(SaveHeader) + PGN_SNAPSHOTS_MAX * sizeof(SaveEntry);
 	struct stat state;
 	char	   *data = NULL;
-	int			fd = OpenTransientFile(SAVE_FILE, O_RDONLY | PG_BINARY);
+	/* Whatever is there under that name, nobody waits for it. */
+	int			fd = OpenTransientFile(SAVE_FILE, O_RDONLY | O_NONBLOCK | PG_BINARY);
 
 	*wrong = NULL;
 	if (fd < 0)
@@ -193,7 +194,9 @@ read_file(size_t *len, const char **wrong)
 			*wrong = "it cannot be opened";
 		return NULL;
 	}
-	if (fstat(fd, &state) != 0 || state.st_size < (off_t) sizeof(SaveHeader))
+	if (fstat(fd, &state) != 0 || !S_ISREG(state.st_mode))
+		*wrong = "it is no regular file";
+	else if (state.st_size < (off_t) sizeof(SaveHeader))
 		*wrong = "it is too short";
 	else if (state.st_size > most)
 		*wrong = "it is larger than pg_netstat.max_memory allows";
