@@ -9,10 +9,6 @@ import (
 const (
 	// maxClients bounds the clients of one reading.
 	maxClients = 65536
-	// history is how many counted packets can be moved to a period that is
-	// begun a little after its first packets were read: at 50,000 packets a
-	// second each way 40 ms.
-	history = 2048
 	// never is the end of a period that has none yet.
 	never = math.MaxInt64
 )
@@ -62,23 +58,14 @@ func (b *bucket) client(a address) *engine.Counts {
 	return c
 }
 
-// tally is one packet, or as many as it becomes, that was counted.
-type tally struct {
-	ts     int64
-	bucket *bucket
-	client *engine.Counts
-	remote address
-	what   engine.Counts
-}
-
 // ledger attributes packets to the periods that are open.
 type ledger struct {
-	open    []*bucket // oldest first; the last has no end
-	last    [history]tally
-	next    int // index in last
-	recent  address
-	counter *engine.Counts // of recent, in recentIn
-	within  *bucket
+	open []*bucket // oldest first; the last has no end
+
+	// Where the last packet counted, which the next mostly does too.
+	within *bucket
+	recent address
+	client *engine.Counts
 }
 
 func newLedger(device string) *ledger {
@@ -98,38 +85,18 @@ func (l *ledger) of(ts int64) *bucket {
 // count adds packets of one client at a time.
 func (l *ledger) count(ts int64, remote address, what engine.Counts) {
 	b := l.of(ts)
-	if b != l.within || remote != l.recent || l.counter == nil {
-		l.within, l.recent, l.counter = b, remote, b.client(remote)
+	if b != l.within || remote != l.recent {
+		l.within, l.recent, l.client = b, remote, b.client(remote)
 	}
 	b.counts.Add(what)
-	l.counter.Add(what)
-	t := &l.last[l.next%history]
-	l.next++
-	t.ts, t.bucket, t.client, t.remote, t.what = ts, b, l.counter, remote, what
+	l.client.Add(what)
 }
 
-// cut ends the present period at the time at and begins another. Packets at or
-// past it that were counted already are moved there if late is set.
-func (l *ledger) cut(at int64, device string, late bool) *bucket {
+// cut ends the present period at the time at and begins another.
+func (l *ledger) cut(at int64, device string) *bucket {
 	ended := l.open[len(l.open)-1]
 	ended.end = at
-	begun := newBucket(device)
-	l.open = append(l.open, begun)
-	for i := range l.last {
-		t := &l.last[i]
-		if !late || t.bucket != ended || t.ts < at {
-			continue
-		}
-		subtract(&ended.counts, t.what)
-		subtract(t.client, t.what)
-		if t.client.Zero() && t.client != &ended.other {
-			delete(ended.clients, t.remote)
-		}
-		t.bucket, t.client = begun, begun.client(t.remote)
-		begun.counts.Add(t.what)
-		t.client.Add(t.what)
-	}
-	l.counter = nil
+	l.open = append(l.open, newBucket(device))
 	return ended
 }
 
@@ -150,20 +117,7 @@ func (l *ledger) take(b *bucket) {
 			break
 		}
 	}
-	// What is kept for cut must not keep the maps from being freed.
-	for i := range l.last {
-		if l.last[i].bucket == b {
-			l.last[i] = tally{}
-		}
-	}
 	if l.within == b {
-		l.within, l.counter = nil, nil
+		l.within = nil
 	}
-}
-
-func subtract(c *engine.Counts, o engine.Counts) {
-	c.PacketsIn -= o.PacketsIn
-	c.PacketsOut -= o.PacketsOut
-	c.BytesIn -= o.BytesIn
-	c.BytesOut -= o.BytesOut
 }

@@ -35,9 +35,9 @@ func TestPeriodsByTime(t *testing.T) {
 	l := newLedger("eth0")
 	l.count(10, remote(1), single)
 	l.count(20, remote(1), single)
-	one := l.cut(20, "eth0", false)
+	one := l.cut(20, "eth0")
 	l.count(15, remote(2), single) // late, and still in its period
-	two := l.cut(30, "eth0", false)
+	two := l.cut(30, "eth0")
 	l.count(29, remote(1), single)
 	l.count(30, remote(1), single)
 	l.take(one)
@@ -53,30 +53,6 @@ func TestPeriodsByTime(t *testing.T) {
 	}
 }
 
-// A cut a little after its time finds its packets, of every client.
-func TestLateCut(t *testing.T) {
-	l := newLedger("eth0")
-	for ts := range int64(100) {
-		l.count(ts, remote(int(ts%3)), single)
-	}
-	one := l.cut(60, "eth0", true)
-	two := l.open[len(l.open)-1]
-	if one.counts.PacketsIn != 60 || two.counts.PacketsIn != 40 {
-		t.Errorf("%d and %d packets", one.counts.PacketsIn, two.counts.PacketsIn)
-	}
-	agree(t, one)
-	agree(t, two)
-	l.count(59, remote(1), single)
-	l.count(60, remote(1), single)
-	if one.counts.PacketsIn != 61 || two.counts.PacketsIn != 41 {
-		t.Errorf("then %d and %d packets", one.counts.PacketsIn, two.counts.PacketsIn)
-	}
-	if first := l.cut(200, "eth0", true); first != two {
-		t.Error("the second cut ended another period")
-	}
-	agree(t, two)
-}
-
 // Whatever clocks do, each packet counts once.
 func TestClockSteps(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -89,7 +65,7 @@ func TestClockSteps(t *testing.T) {
 		case 0:
 			now += int64(r.IntN(2_000_000)) - 1_000_000 // an hour, as it were
 		case 1:
-			cuts = append(cuts, l.cut(now-int64(r.IntN(20)), "eth0", r.IntN(2) == 0))
+			cuts = append(cuts, l.cut(now-int64(r.IntN(20)), "eth0"))
 		case 2:
 			if len(cuts) > 0 {
 				l.take(cuts[0])
@@ -122,13 +98,6 @@ func TestClientsAreBounded(t *testing.T) {
 		t.Errorf("%d clients, other %+v, all %+v", len(b.clients), b.other, b.counts)
 	}
 	agree(t, b)
-	// Also when what came last is moved, among it what had no room.
-	moved := l.cut(n-1500, "eth0", true)
-	agree(t, moved)
-	agree(t, l.open[1])
-	if got := l.open[1].counts.PacketsIn; got != 1500 {
-		t.Errorf("%d packets moved", got)
-	}
 	// And over all devices of a reading.
 	p := &period{}
 	for range 2 {

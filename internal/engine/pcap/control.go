@@ -54,7 +54,7 @@ func (r *reader) alive() error {
 }
 
 // cut ends the present period of the reader. open is false if it was the last.
-func (r *reader) cut(at int64, late bool) (b *bucket, open bool) {
+func (r *reader) cut(at int64) (b *bucket, open bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
@@ -62,7 +62,7 @@ func (r *reader) cut(at int64, late bool) (b *bucket, open bool) {
 		b.complete()
 		return b, false
 	}
-	return r.ledger.cut(at, r.view.device.Name, late), true
+	return r.ledger.cut(at, r.view.device.Name), true
 }
 
 // settle completes a period when all that is readable by now has been counted.

@@ -139,7 +139,7 @@ func replayOne(t *testing.T, name string, d engine.Device, dir direction) engine
 	for question := r.pump.ask(); r.pump.answered() < question; {
 		r.pump.wait(0, time.Time{})
 	}
-	r.packets()
+	r.packets(time.Now().UnixNano())
 	return r.ledger.open[0].counts
 }
 

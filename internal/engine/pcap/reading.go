@@ -7,10 +7,6 @@ import (
 	"github.com/pg-netstat/pg_netstat/internal/engine"
 )
 
-// nearly is how far a cut's time may be from the clock's for packets that were
-// read before the cut to be moved behind it.
-const nearly = time.Second
-
 // period is what was counted between two cuts.
 type period struct {
 	ended time.Time
@@ -30,10 +26,9 @@ type partOf struct {
 func (s *Source) Cut(at time.Time) func() (engine.Reading, error) {
 	now := time.Now()
 	p := &period{ended: now, wait: s.settings.Wait, names: s.names}
-	ts, late := at.UnixNano(), at.Sub(now.Round(0)).Abs() < nearly
 	var remain []*reader
 	for _, r := range s.readers {
-		b, open := r.cut(ts, late)
+		b, open := r.cut(at.UnixNano())
 		p.parts = append(p.parts, partOf{r, b})
 		if open {
 			remain = append(remain, r)
