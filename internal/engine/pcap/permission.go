@@ -40,7 +40,7 @@ func missing(err error) error {
 	}
 	return &engine.Missing{
 		What: "the capability " + capability.NetRaw.String(),
-		Hint: "Run as root: setcap cap_net_raw,cap_bpf+p " + path,
+		Hint: "setcap cap_net_raw,cap_bpf=p " + path,
 		Err:  err,
 	}
 }
