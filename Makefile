@@ -7,31 +7,42 @@ GO ?= go
 VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" extension/pg_netstat.control)
 CAPABILITIES = cap_net_raw,cap_bpf=p
 
-pkglibdir = $(DESTDIR)$(shell $(PG_CONFIG) --pkglibdir)
+# Where script/bootstrap unpacks a Go if the machine has none that is recent.
+export PATH := $(CURDIR)/.cache/go/bin:$(PATH)
+
+pkglibdir = $(shell $(PG_CONFIG) --pkglibdir)
 agent = $(pkglibdir)/pg_netstat-agent
-go_sources = $(shell find cmd internal -name '*.go' -o -name '*.o' 2>/dev/null | grep -v _test.go)
+sources = $(shell find cmd internal -name '*_test.go' -o -name '*.go' -print -o -name '*.[cho]' -print)
+extension = $(MAKE) -C extension PG_CONFIG="$(PG_CONFIG)"
 
 all: module bin/pg_netstat-agent ## build the module and the agent (default)
 
-module:
-	$(MAKE) -C extension PG_CONFIG="$(PG_CONFIG)" all
+# Objects compiled for another server are of no use for this one.
+module: pg_config
+	@mkdir -p bin && $(PG_CONFIG) >bin/server.new
+	@cmp -s bin/server.new bin/server || $(extension) -s clean
+	@mv bin/server.new bin/server
+	$(extension) all
 
-bin/pg_netstat-agent: go.mod go.sum $(go_sources)
-	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/pg_netstat-agent
+pg_config:
+	@command -v $(PG_CONFIG) >/dev/null || { echo "there is no $(PG_CONFIG): install the server's headers (script/bootstrap does on Debian), or set PG_CONFIG=" >&2; exit 1; }
+
+bin/pg_netstat-agent: go.mod go.sum extension/pg_netstat.control $(sources)
+	@command -v $(GO) >/dev/null || { echo "there is no Go: run script/bootstrap, or put go on the PATH (sudo has a PATH of its own: run make before sudo make install)" >&2; exit 1; }
+	CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/pg_netstat-agent
 
 install: all ## install where PG_CONFIG says; DESTDIR= for packagers, SERVER_GROUP= the server's group
-	$(MAKE) -C extension PG_CONFIG="$(PG_CONFIG)" install
-	install -d "$(pkglibdir)"
-	install -m 0750 bin/pg_netstat-agent "$(agent).new"
-	mv -f "$(agent).new" "$(agent)"
-	@script/lib/permit "$(agent)" "$(SERVER_GROUP)" "$(CAPABILITIES)" "$(DESTDIR)"
+	$(extension) install
+	install -m 0700 bin/pg_netstat-agent "$(DESTDIR)$(agent).new"
+	@script/lib/permit "$(DESTDIR)$(agent).new" "$(agent)" "$(SERVER_GROUP)" "$(CAPABILITIES)" "$(DESTDIR)"
+	mv -f "$(DESTDIR)$(agent).new" "$(DESTDIR)$(agent)"
 
-uninstall: ## remove what install installed
-	$(MAKE) -C extension PG_CONFIG="$(PG_CONFIG)" uninstall
-	rm -f "$(agent)"
+uninstall: pg_config ## remove what install installed
+	$(extension) uninstall
+	rm -f "$(DESTDIR)$(agent)"
 
-installcheck: ## test the SQL on a running server that has the module preloaded
-	$(MAKE) -C extension PG_CONFIG="$(PG_CONFIG)" installcheck
+installcheck: pg_config ## test the SQL on a running server that has the module preloaded
+	$(extension) installcheck
 
 generate: ## compile the eBPF program again (clang-19, llvm-19, libbpf-dev)
 	$(GO) generate ./internal/engine/ebpf
@@ -39,17 +50,19 @@ generate: ## compile the eBPF program again (clang-19, llvm-19, libbpf-dev)
 check-generated: ## fail if compiling the eBPF program again changes what is committed
 	script/lib/check-generated
 
-lint: ## gofmt, go vet, golangci-lint where it is installed
-	test -z "$$(gofmt -l cmd internal test bench)" || { gofmt -l cmd internal test bench; exit 1; }
+lint: ## gofmt, go vet, shellcheck; golangci-lint where it is installed
+	@unformatted=$$(gofmt -l cmd internal test bench) && { test -z "$$unformatted" || { echo "not as gofmt has it: $$unformatted"; exit 1; }; }
 	$(GO) vet ./...
+	shellcheck -x script/bootstrap script/demo script/test script/lib/* .ci/run
 	if command -v golangci-lint >/dev/null; then golangci-lint run; fi
 
 clean: ## remove what was built
-	$(MAKE) -C extension PG_CONFIG="$(PG_CONFIG)" clean
+	if command -v $(PG_CONFIG) >/dev/null; then $(extension) clean; fi
 	$(MAKE) -C extension/fuzz clean
 	rm -rf bin
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
+	@echo "pg_netstat: make, then make install. Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-.PHONY: all module install uninstall installcheck generate check-generated lint clean help
+.PHONY: all module pg_config install uninstall installcheck generate check-generated lint clean help

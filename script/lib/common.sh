@@ -1,6 +1,12 @@
 # shellcheck shell=bash
 # What the scripts share. Source it from a script that runs in the root of the
-# repository, under set -euo pipefail.
+# repository, under set -u.
+
+# Where an unprivileged user's PATH does not lead: ip, nft, setcap, ethtool. And the
+# Go that bootstrap unpacked, if it had to.
+export PATH=$PWD/.cache/go/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
+PG_CONFIG=${PG_CONFIG:-pg_config}
+export PG_CONFIG
 
 note() {
 	if [ -t 2 ]; then printf '\033[1m%s\033[0m\n' "$*" >&2; else printf '== %s\n' "$*" >&2; fi
@@ -15,8 +21,10 @@ is_root() { [ "$(id -u)" = 0 ]; }
 # The header comment of a script is its help.
 help_of() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$1"; }
 
-# As the user that runs scratch servers: PostgreSQL refuses to be root.
-SERVER_USER=$(is_root && echo postgres || id -un)
+# The user that runs scratch servers: PostgreSQL refuses to be root.
+if is_root; then SERVER_USER=postgres; else SERVER_USER=$(id -un); fi
+
+# as_server COMMAND...: runs a command as that user.
 as_server() {
 	if is_root; then
 		setpriv --reuid="$SERVER_USER" --regid="$(id -gn "$SERVER_USER")" --init-groups -- "$@"
@@ -25,12 +33,17 @@ as_server() {
 	fi
 }
 
-# The Go that bootstrap found or fetched. A distribution's go may be kept from
-# fetching the version that go.mod asks for.
-use_go() {
-	export GOTOOLCHAIN=${GOTOOLCHAIN:-auto}
-	if [ -x .cache/go/bin/go ]; then
-		PATH=$PWD/.cache/go/bin:$PATH
-	fi
-	export PATH
+# scratch_directory NAME: makes a directory that the server's user can reach, on a file
+# system that lets programs run and gives them their capabilities. Debian 13's /tmp does not.
+scratch_directory() {
+	local base options
+	for base in "${TMPDIR:-/tmp}" /tmp /var/tmp /var/lib; do
+		options=,$(findmnt -n -o OPTIONS -T "$base"),
+		case $options in *,nosuid,* | *,noexec,*) continue ;; esac
+		if [ -w "$base" ] && as_server test -x "$base"; then
+			mktemp -d "$base/$1.XXXXXX"
+			return
+		fi
+	done
+	die "no directory for scratch files: all are mounted nosuid or noexec, or $SERVER_USER may not enter them; set TMPDIR"
 }
