@@ -58,6 +58,12 @@ place_callback(void *arg)
 {
 	Place	   *place = arg;
 
+	/*
+	 * Receive functions take their bytes for a client's. Whoever is told so gives
+	 * a connection up that nothing is wrong with.
+	 */
+	if (geterrcode() == ERRCODE_PROTOCOL_VIOLATION)
+		errcode(ERRCODE_INVALID_BINARY_REPRESENTATION);
 	if (place->column != NULL)
 		errcontext("column \"%s\" of snapshot \"%s\"", place->column, place->snapshot);
 }

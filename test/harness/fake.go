@@ -21,9 +21,8 @@ import (
 // Fake is a program in place of the agent; name its path in pg_netstat.agent_path.
 // It begins as one that misbehaves as it is told to: see fakeagent.
 type Fake struct {
-	Path     string
-	puppets  *net.UnixListener
-	listener sync.Once
+	Path    string
+	puppets *net.UnixListener
 }
 
 var fake struct {
@@ -51,7 +50,22 @@ func NewFake(t testing.TB, mode string) *Fake {
 	f := &Fake{Path: filepath.Join(dir(t), "agent")}
 	f.Become(t, fake.path, 0o755)
 	f.Mode(t, mode)
+	f.listen(t)
 	return f
+}
+
+// listen takes what puppets hand over.
+func (f *Fake) listen(t testing.TB) {
+	t.Helper()
+	var err error
+	f.puppets, err = net.ListenUnix("unix", &net.UnixAddr{Name: f.Path + ".socket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.puppets.Close() })
+	if err := os.Chmod(f.Path+".socket", 0o777); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Mode says what the next one that is started does.
@@ -102,14 +116,6 @@ type Puppet struct {
 // Puppet waits for the next process of the mode "puppet" and greets the worker.
 func (f *Fake) Puppet(t testing.TB) *Puppet {
 	t.Helper()
-	f.listener.Do(func() {
-		var err error
-		f.puppets, err = net.ListenUnix("unix", &net.UnixAddr{Name: f.Path + ".socket"})
-		if err = errors.Join(err, os.Chmod(f.Path+".socket", 0o777)); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { f.puppets.Close() })
-	})
 	conn, err := f.accept()
 	if err != nil {
 		t.Fatal("waiting for a puppet: ", err)
