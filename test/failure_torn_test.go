@@ -1,0 +1,160 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pg-netstat/pg_netstat/internal/link"
+	"github.com/pg-netstat/pg_netstat/internal/view"
+	"github.com/pg-netstat/pg_netstat/test/harness"
+)
+
+// generationRows says how many rows the snapshots of a generation have.
+func generationRows(n int) (history, devices int) { return 100 + n*37%1000, 10 + n*17%300 }
+
+// generation makes a set whose rows all bear a number; how many rows there are
+// follows from it.
+func generation(n int) map[string][]byte {
+	number := int64(n)
+	rows := func(count int, row link.Row) []link.Row {
+		all := make([]link.Row, count)
+		for i := range all {
+			all[i] = row
+		}
+		return all
+	}
+	h, d := generationRows(n)
+	return map[string][]byte{
+		"pg_netstat": of(&view.History, rows(h, link.Row{strings.Repeat("h", 1+n%50), moment, number, number, 1.0, 2.0, number, number,
+			1.0, 2.0, moment, 1.0})...).bytes(),
+		"pg_netstat_device": of(&view.Devices, rows(d, link.Row{strings.Repeat("d", 1+n%70), "counting", number, number, 1.0, 2.0,
+			number, number, 1.0, 2.0, moment, moment, 1.0, number, number, number, number})...).bytes(),
+	}
+}
+
+// seen is what a query saw of a snapshot.
+type seen struct{ low, high, rows int64 }
+
+// lookQuery asks for what is seen of both.
+var lookQuery = func() string {
+	one := func(view string) string {
+		return `(SELECT least(min(packets_in), min(packets_out), min(bytes_in), min(bytes_out)) AS low,
+			greatest(max(packets_in), max(packets_out), max(bytes_in), max(bytes_out)) AS high, count(*) AS rows FROM ` + view + ")"
+	}
+	return "SELECT h.low, h.high, h.rows, d.low, d.high, d.rows FROM " + one("pg_netstat") + " AS h, " + one("pg_netstat_device") + " AS d"
+}()
+
+// looks reads until stop is closed; it gives how often, and how often the two were
+// of different generations.
+func looks(t *testing.T, s *harness.Server, stop <-chan struct{}) (reads, mixed int) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := s.Connect(ctx)
+	if err != nil {
+		t.Error(err)
+		return 0, 0
+	}
+	defer c.Close(ctx)
+	var history, devices, last seen
+	for {
+		select {
+		case <-stop:
+			return reads, mixed
+		default:
+		}
+		err := c.QueryRow(ctx, lookQuery).Scan(&history.low, &history.high, &history.rows, &devices.low, &devices.high, &devices.rows)
+		if err != nil {
+			t.Error(err)
+			return reads, mixed
+		}
+		h, d := generationRows(int(history.low))
+		if history != (seen{history.low, history.low, int64(h)}) {
+			t.Errorf("pg_netstat was %+v, of %d rows", history, h)
+		}
+		if _, d = generationRows(int(devices.low)); devices != (seen{devices.low, devices.low, int64(d)}) {
+			t.Errorf("pg_netstat_device was %+v, of %d rows", devices, d)
+		}
+		if history.low < last.low || devices.low < last.high {
+			t.Errorf("generations %d and %d follow %d and %d", history.low, devices.low, last.low, last.high)
+		}
+		last = seen{low: history.low, high: devices.low}
+		if reads++; history.low != devices.low {
+			mixed++
+		}
+	}
+}
+
+// TestNoTornReads publishes at a high rate while many read: what a query sees of a
+// view is one generation of it with all of its rows, and never an older one than
+// before. Two views in one query are read one after the other.
+func TestNoTornReads(t *testing.T) {
+	t.Parallel()
+	v := newFooled(t, "puppet")
+	p := v.fake.Puppet(t)
+	p.Publish(t, generation(0))
+	v.AwaitStatus(t, "a first set", func(st harness.Status) bool { return st.SnapshotAge != nil })
+	stop := make(chan struct{})
+	var running sync.WaitGroup
+	var reads, mixed [6]int
+	for i := range reads {
+		running.Go(func() { reads[i], mixed[i] = looks(t, v.Server, stop) })
+	}
+	sets := 1
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); sets++ {
+		p.Publish(t, generation(sets))
+		// More than 50 a second would be a flood.
+		time.Sleep(22 * time.Millisecond)
+	}
+	close(stop)
+	running.Wait()
+	t.Logf("%d sets, read %d times, of different generations %d times", sets, reads, mixed)
+	if st := v.Status(t); st.Restarts != 0 || st.LastError != "" {
+		t.Errorf("the status is %+v", st)
+	}
+}
+
+// TestSmallMemory has more figures than fit: the newest rows stay, the agent lives,
+// and the status view says what is left out.
+func TestSmallMemory(t *testing.T) {
+	t.Parallel()
+	v := newFooled(t, "puppet", harness.Settings{"pg_netstat.max_memory": "1MB", "pg_netstat.history": "86400"})
+	p := v.fake.Puppet(t)
+	if p.MaxSet != 512*1024 {
+		t.Errorf("a set may have %d bytes", p.MaxSet)
+	}
+	set, base := map[string][]byte{}, viewSnapshots()
+	var rows []link.Row
+	start := time.Now().Truncate(time.Second).Add(-time.Hour)
+	for i := range 700 {
+		for d := range 4 {
+			at := start.Add(time.Duration(i) * time.Second)
+			rows = append(rows, link.Row{fmt.Sprintf("device%d", d), at, int64(i), int64(i), 1.0, 2.0, int64(i), int64(i), 1.0, 2.0, at.Add(time.Second), 1.0})
+		}
+	}
+	set["pg_netstat"], set["pg_netstat_device"], set["pg_netstat_status"] = of(&view.History, rows...).bytes(), base["pg_netstat_device"].bytes(), base["pg_netstat_status"].bytes()
+	if len(set["pg_netstat"]) < 400000 {
+		t.Fatalf("the history has %d bytes only", len(set["pg_netstat"]))
+	}
+	p.Publish(t, set)
+	v.Await(t, "ebpf")
+	p.Close()
+	v.heals(t)
+	st := v.AwaitStatus(t, "a warning", func(st harness.Status) bool {
+		return strings.Contains(st.Warning, "the oldest rows of pg_netstat are left out")
+	})
+	agent := *st.AgentPID
+	time.Sleep(3 * time.Second)
+	if st = v.Status(t); *st.AgentPID != agent || st.State != "counting" {
+		t.Errorf("the status is %+v", st)
+	}
+	left := harness.Value[int64](t, v.Server, "SELECT count(*) FROM pg_netstat WHERE device LIKE 'device%'")
+	newest := harness.Value[time.Time](t, v.Server, "SELECT max(ts) FROM pg_netstat WHERE device = 'device3'")
+	if left < 1000 || left >= 2800 || !newest.Equal(start.Add(699*time.Second)) {
+		t.Errorf("%d rows are left, the newest of %s", left, newest)
+	}
+	v.LogSays(t, 0, "the oldest rows of pg_netstat are left out")
+}
