@@ -171,7 +171,8 @@ end_agent(PgnSupervision *sup, const char *wrong, int64 now)
 		pgn_agent_describe(status, message, sizeof(message));
 	else
 		snprintf(message, sizeof(message), "the agent was stopped: it closed its socket, but did not end");
-	if (now - sup->started >= GOOD_RUN && sup->published)
+	/* One that ends of itself and in order wants to be started anew. */
+	if (sup->published && (now - sup->started >= GOOD_RUN || (ended && status == 0)))
 		sup->delay = DELAY_LEAST;
 	schedule(sup, other ? PGN_STATE_RESTART_NEEDED : PGN_STATE_NO_AGENT, message,
 			 other ? "Restart the server to load the module that was installed with the agent." : NULL, now);

@@ -49,6 +49,7 @@ type Engines interface {
 const (
 	beatEvery    = 3 * time.Second
 	rescanEvery  = 30 * time.Second
+	stepEvery    = 5 * time.Millisecond // between the parts of a large target
 	retryEvery   = 5 * time.Second
 	farewellTime = 1500 * time.Millisecond // for the last reading after TypeQuit
 )
@@ -74,6 +75,8 @@ type Agent struct {
 	engine  string // name of source
 	reason  string // why a better engine is not used, or why there is none
 	found   Found
+	target  engine.Target     // what of it the source was given
+	more    bool              // devices of it are still to be given
 	trouble map[string]string // what cannot be done now, by what it is about
 	due     time.Duration     // when to tick (monotonic)
 	retryAt time.Duration     // when to try the target again (monotonic); 0 for never
@@ -239,6 +242,8 @@ func (a *Agent) loop(in <-chan frame, changed <-chan struct{}) error {
 	a.due = a.nextTick()
 	wake := time.NewTimer(a.due - a.Now().Mono)
 	defer wake.Stop()
+	step := time.NewTimer(stepEvery)
+	defer step.Stop()
 	var farewell <-chan time.Time
 	for {
 		var err error
@@ -249,8 +254,15 @@ func (a *Agent) loop(in <-chan frame, changed <-chan struct{}) error {
 			a.retarget()
 		case <-rescan.C:
 			a.retarget()
+			if a.source == nil {
+				a.openEngine()
+			}
 		case r := <-a.readings:
 			err = a.take(r)
+		case <-step.C:
+			if a.more {
+				a.retarget()
+			}
 		case <-wake.C:
 			err = a.tick()
 			a.due = a.nextTick()
@@ -268,6 +280,9 @@ func (a *Agent) loop(in <-chan frame, changed <-chan struct{}) error {
 		}
 		if err != nil {
 			return err
+		}
+		if a.more {
+			step.Reset(stepEvery)
 		}
 		a.due = min(a.due, a.nextTick())
 		wake.Reset(a.due - a.Now().Mono)

@@ -82,7 +82,7 @@ func (a *Agent) status() view.Status {
 	var inexact []string
 	switch {
 	case a.source == nil:
-		s.State, s.Engine = "no engine", ""
+		s.State, s.Engine, s.Devices = "no engine", "", nil
 	case len(s.Devices) == 0:
 		s.State = "waiting for a device"
 		fallthrough

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -46,12 +47,14 @@ func (a *Agent) openEngine() {
 		if a.source != nil && a.engine == name {
 			break
 		}
-		s, err := a.Engines.Open(name, a.cfg, a.found.Target)
+		a.target = engine.Target{}
+		target, more := a.nextTarget()
+		s, err := a.Engines.Open(name, a.cfg, target)
 		if err == nil {
 			a.switchTo(s, name)
+			a.target, a.more = target, more
 			a.Log.Info("counting packets", "engine", name, "port", a.cfg.Port,
-				"devices", strings.Join(a.deviceNames(), ","))
-			a.retarget()
+				"devices", nameSome(a.deviceNames()))
 			break
 		}
 		failed = append(failed, &engineError{name, err})
@@ -114,19 +117,57 @@ func (a *Agent) retarget() {
 		return
 	}
 	before := a.deviceNames()
-	err = a.source.Retarget(found.Target)
+	a.target, a.more = a.nextTarget()
+	err = a.source.Retarget(a.target)
 	a.complain("target", "some devices cannot be counted", err)
 	if err != nil {
 		a.retryAt = a.Now().Mono + retryEvery
 	}
 	if names := a.deviceNames(); !slices.Equal(before, names) {
-		a.Log.Info("devices have changed", "devices", strings.Join(names, ","))
+		a.Log.Info("devices have changed", "devices", nameSome(names))
+	}
+}
+
+// newDevices is how many devices the source is given at a time: each costs it some
+// ten milliseconds, in which no interval ends and nothing is published.
+const newDevices = 4
+
+// nextTarget gives what was found, with no more new devices than go at a time, and
+// tells whether there are more.
+func (a *Agent) nextTarget() (t engine.Target, more bool) {
+	t = a.found.Target
+	t.Devices = nil
+	room := newDevices
+	for _, d := range a.found.Target.Devices {
+		known := slices.ContainsFunc(a.target.Devices, func(o engine.Device) bool { return o.Index == d.Index })
+		if !known && room == 0 {
+			more = true
+			continue
+		}
+		if !known {
+			room--
+		}
+		t.Devices = append(t.Devices, d)
+	}
+	return t, more
+}
+
+// nameSome lists names for the log, the first of many.
+func nameSome(names []string) string {
+	const some = 8
+	switch {
+	case len(names) == 0:
+		return "(none)"
+	case len(names) > some:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:some], ","), len(names)-some)
+	default:
+		return strings.Join(names, ",")
 	}
 }
 
 func (a *Agent) deviceNames() []string {
 	var names []string
-	for _, d := range a.found.Target.Devices {
+	for _, d := range a.target.Devices {
 		names = append(names, d.Name)
 	}
 	return names

@@ -124,6 +124,6 @@ func (sel *Selection) describe(s *Snapshot, chosen []*Link) {
 	}
 	if len(chosen) == 0 && len(sel.Absent) == 0 {
 		sel.Warnings = append(sel.Warnings,
-			"no device is up and bears an address that the server can be reached at")
+			"no device is up and bears an address that the server can be reached at: see listen_addresses, pg_netstat.device and, for connections within this host, pg_netstat.capture_loopback")
 	}
 }
