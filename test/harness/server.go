@@ -191,6 +191,11 @@ func (s *Server) Postmaster() int {
 	if err != nil || !Alive(pid) {
 		return 0
 	}
+	// The file of a server that was killed stays, and its number may be another
+	// process' by now, which is none of ours to stop.
+	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err != nil || cwd != s.Data {
+		return 0
+	}
 	return pid
 }
 
