@@ -160,6 +160,7 @@ func (v *victim) onlyServer(t *testing.T) {
 
 // TestAgentHangs has what it takes the worker a while to notice.
 func TestAgentHangs(t *testing.T) {
+	t.Parallel()
 	for _, m := range []misbehaviour{
 		{"silent", "the agent was stopped: it did not greet within 10 s", "no agent"},
 		{"mute", "the agent was stopped: it was silent for 20 s", "no agent"},

@@ -136,6 +136,7 @@ func TestSavedFileDamaged(t *testing.T) {
 // TestSaveFails takes away what the file is saved to: a disk that is full, a
 // directory that is missing or not to be written into.
 func TestSaveFails(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, says   string
 		break_, mend func(t *testing.T, dir string)

@@ -63,6 +63,7 @@ func TestWorkerStopped(t *testing.T) {
 // again with fresh shared memory: figures go back to what was saved last, no
 // further, and the status view says so.
 func TestCrashRecovery(t *testing.T) {
+	t.Parallel()
 	for name, kill := range map[string]func(t *testing.T, v *victim){
 		"backend": func(t *testing.T, v *victim) {
 			harness.Signal(t, int(harness.Value[int32](t, v.Server, "SELECT pg_backend_pid()")), syscall.SIGKILL)
@@ -143,6 +144,7 @@ func started(t *testing.T, mode string) *victim {
 
 // TestShutdown stops servers in each way, whatever their agents do.
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	for name, start := range agents {
 		t.Run("agent "+name, func(t *testing.T) {
 			t.Parallel()
@@ -169,6 +171,7 @@ func TestShutdown(t *testing.T) {
 
 // TestPostmasterKilled: what then remains of the server ends by itself.
 func TestPostmasterKilled(t *testing.T) {
+	t.Parallel()
 	for name, start := range agents {
 		t.Run("agent "+name, func(t *testing.T) {
 			t.Parallel()
@@ -193,6 +196,7 @@ func TestPostmasterKilled(t *testing.T) {
 
 // TestWorkerAndPostmasterKilled: nobody is left to end the agent but the kernel.
 func TestWorkerAndPostmasterKilled(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"running", "stopped", "stubborn"} {
 		t.Run("agent "+name, func(t *testing.T) {
 			t.Parallel()
@@ -211,6 +215,7 @@ func TestWorkerAndPostmasterKilled(t *testing.T) {
 // by the address only. Each counts its own traffic, and the end of one is
 // nothing to the other.
 func TestTwoServers(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		ports     [2]int

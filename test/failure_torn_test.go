@@ -158,3 +158,45 @@ func TestSmallMemory(t *testing.T) {
 	}
 	v.LogSays(t, 0, "the oldest rows of pg_netstat are left out")
 }
+
+// TestSnapshotsLeftBehind: an agent of another version, or gone mad, may have left
+// snapshots of names that nobody publishes any more. They stay while there is
+// room, and are never in the way of the next agent.
+func TestSnapshotsLeftBehind(t *testing.T) {
+	t.Parallel()
+	large := of(&link.Table{Columns: used.Columns[:1]}, link.Row{strings.Repeat("x", 262_100)}).bytes()
+	for name, count := range map[string]int{"many names": 64, "much memory": 16} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := newFooled(t, "puppet", harness.Settings{"pg_netstat.max_memory": "8MB"})
+			p := v.fake.Puppet(t)
+			set := map[string][]byte{}
+			for i := range count {
+				set[fmt.Sprintf("left_%d", i)] = large
+				if count == 64 {
+					set[fmt.Sprintf("left_%d", i)] = of(&link.Table{Columns: used.Columns[:1]}, link.Row{"x"}).bytes()
+				}
+			}
+			p.Publish(t, set)
+			v.AwaitStatus(t, "the set being visible", func(st harness.Status) bool { return st.SnapshotAge != nil })
+			p.Close()
+			v.heals(t)
+			agent := v.agent(t)
+			v.Reset(t)
+			v.CaughtUp(t)
+			if st := v.Status(t); int(*st.AgentPID) != agent {
+				t.Errorf("the status is %+v", st)
+			}
+			readable := 0
+			for i := range count {
+				rows, err := harness.TryRows[struct{ V string }](v.Server, fmt.Sprintf("SELECT a FROM pg_netstat_read('left_%d') AS s (a text)", i))
+				if err == nil && len(rows) == 1 {
+					readable++
+				}
+			}
+			if readable < count/2 || readable == count {
+				t.Errorf("%d of %d that were left behind are there", readable, count)
+			}
+		})
+	}
+}

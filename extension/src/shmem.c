@@ -178,33 +178,41 @@ pgn_stage_put(PgnSlice name, PgnSlice data)
 	memcpy(entry->name, name.data, name.len);
 	entry->offset = set->used;
 	entry->len = data.len;
+	entry->agent = pgn_shared->facts.starts;
 	memcpy(half_data(1 - pgn_shared->active) + entry->offset, data.data, data.len);
 	set->used += data.len;
 	set->count++;
 	return true;
 }
 
-/* Copies what the new set lacks from the active one. */
+/*
+ * Copies what the new set lacks from the active one: what the present agent has
+ * published, or what is there from others.
+ */
 static bool
-carry_over(void)
+carry_over(bool others)
 {
 	const PgnSet *active = pgn_active_set();
+	PgnSet	   *set = staged_set();
 
 	for (uint32 i = 0; i < active->count; i++)
 	{
 		const PgnEntry *entry = &active->entries[i];
 		PgnSlice	name = {entry->name, strlen(entry->name)};
 
-		if (find_entry(staged_set(), name.data, name.len) == NULL &&
-			!pgn_stage_put(name, pgn_entry_data(entry)))
+		if ((entry->agent != pgn_shared->facts.starts) != others || find_entry(set, name.data, name.len) != NULL)
+			continue;
+		if (!pgn_stage_put(name, pgn_entry_data(entry)))
 			return false;
+		set->entries[set->count - 1].agent = entry->agent;
 	}
 	return true;
 }
 
 /*
  * Makes the new set visible, in which everything stays that was not written
- * again. False, and nothing changed, if that does not fit.
+ * again. False, and nothing changed, if that does not fit. What others than the
+ * present agent have left behind must not be in its way, and goes if it is.
  */
 bool
 pgn_stage_publish(uint64 event_seq, uint64 reset_seq, TimestampTz at, PgnOrigin origin)
@@ -212,8 +220,10 @@ pgn_stage_publish(uint64 event_seq, uint64 reset_seq, TimestampTz at, PgnOrigin 
 	PgnSet	   *set = staged_set();
 	bool		swap = set->count > 0;
 
-	if (swap && !carry_over())
+	if (swap && !carry_over(false))
 		return false;
+	if (swap)
+		(void) carry_over(true);
 	LWLockAcquire(pgn_shared->lock, LW_EXCLUSIVE);
 	if (swap)
 		pgn_shared->active = 1 - pgn_shared->active;

@@ -48,6 +48,7 @@ typedef struct PgnEntry
 	char		name[PGN_NAME_MAX + 1];
 	uint64		offset;			/* in the half's bytes */
 	uint64		len;
+	int64		agent;			/* which agent of this server published it; 0 if none */
 } PgnEntry;
 
 /* One half: a set of snapshots, and what it contains. */
