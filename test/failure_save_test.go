@@ -133,33 +133,36 @@ func TestSavedFileDamaged(t *testing.T) {
 	}
 }
 
+// obstacles keep the file from being written.
+var obstacles = []struct {
+	name, says string
+	harm, mend func(t *testing.T, dir string)
+}{
+	{"full disk", "No space left on device", func(t *testing.T, dir string) {
+		fill(t, filepath.Join(dir, "filler"))
+	}, func(t *testing.T, dir string) {
+		if err := os.Remove(filepath.Join(dir, "filler")); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	{"missing directory", "No such file or directory", func(t *testing.T, dir string) {
+		if err := os.Rename(dir, dir+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}, func(t *testing.T, dir string) {
+		if err := os.Rename(dir+".away", dir); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	{"directory not writable", "Permission denied", func(t *testing.T, dir string) { chmod(t, dir, 0o500) },
+		func(t *testing.T, dir string) { chmod(t, dir, 0o700) }},
+}
+
 // TestSaveFails takes away what the file is saved to: a disk that is full, a
 // directory that is missing or not to be written into.
 func TestSaveFails(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		name, says   string
-		break_, mend func(t *testing.T, dir string)
-	}{
-		{"full disk", "No space left on device", func(t *testing.T, dir string) {
-			fill(t, filepath.Join(dir, "filler"))
-		}, func(t *testing.T, dir string) {
-			if err := os.Remove(filepath.Join(dir, "filler")); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		{"missing directory", "No such file or directory", func(t *testing.T, dir string) {
-			if err := os.Rename(dir, dir+".away"); err != nil {
-				t.Fatal(err)
-			}
-		}, func(t *testing.T, dir string) {
-			if err := os.Rename(dir+".away", dir); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		{"directory not writable", "Permission denied", func(t *testing.T, dir string) { chmod(t, dir, 0o500) },
-			func(t *testing.T, dir string) { chmod(t, dir, 0o700) }},
-	} {
+	for _, c := range obstacles {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			v := &victim{Server: harness.NewServer(t, harness.Options{Stopped: true, Settings: victimSettings()})}
@@ -174,7 +177,7 @@ func TestSaveFails(t *testing.T) {
 			harness.Until(t, patience, "a first save", func() error { _, err := os.Stat(v.savedFile()); return err })
 			saved := *v.Status(t).SavedAt
 
-			c.break_(t, dir)
+			c.harm(t, dir)
 			v.Reset(t)
 			v.AwaitStatus(t, "status saying that nothing is saved", func(st harness.Status) bool {
 				return st.State == "counting" && st.LastError == "the snapshots could not be saved; see the server's log"

@@ -233,13 +233,13 @@ func (v *victim) worker(t *testing.T) int {
 	return int(harness.Value[int32](t, v.Server, "SELECT worker_pid FROM pg_netstat_worker()"))
 }
 
-// makes lets some packets pass over loopback.
+// traffic lets some packets pass over loopback.
 func (v *victim) traffic(t *testing.T) {
 	t.Helper()
 	v.Host.Run(t, "psql", "-X", "-q", "-At", "-h", "127.0.0.1", "-p", fmt.Sprint(v.Port), "-c", "SELECT generate_series(1, 1000)", "postgres")
 }
 
-// gone checks that nothing is left of a server that has stopped.
+// gone waits until nothing is left of a server that has stopped.
 func (v *victim) gone(t *testing.T) {
 	t.Helper()
 	harness.Until(t, 10*time.Second, "all processes being gone", func() error {

@@ -104,7 +104,18 @@ func sweep() {
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	for _, path := range dirs {
 		if orphaned(filepath.Base(path)) {
+			unmount(path)
 			os.RemoveAll(path)
+		}
+	}
+}
+
+// unmount frees a directory of the file systems that are mounted in it.
+func unmount(path string) {
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], path+"/") {
+			_ = syscall.Unmount(f[1], syscall.MNT_DETACH)
 		}
 	}
 }
