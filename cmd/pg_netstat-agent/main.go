@@ -27,11 +27,12 @@ var version = "unknown"
 // socket is the descriptor that the worker leaves open.
 const socket = 3
 
+// The thread that asks to be killed with its parent has to live as long as the
+// process: the main one does, and init runs on it.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	started := time.Now()
-	// The thread that asks to be killed with its parent has to live as long as
-	// the process: the main one does.
-	runtime.LockOSThread()
 	showVersion := flag.Bool("version", false, "print the version and leave")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "pg_netstat-agent is started by PostgreSQL's pg_netstat module, not by hand.")

@@ -24,7 +24,7 @@ func missing(err error) error {
 		return err
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		if refused := missingCapability(err); refused != nil {
+		if refused := missingCapability(); refused != nil {
 			return refused
 		}
 	}
@@ -53,7 +53,7 @@ func missing(err error) error {
 }
 
 // missingCapability blames the capabilities that are not permitted.
-func missingCapability(err error) error {
+func missingCapability() error {
 	var names []string
 	for _, c := range capability.Missing(needed...) {
 		names = append(names, c.String())
@@ -72,7 +72,8 @@ func missingCapability(err error) error {
 	return &engine.Missing{
 		What: what,
 		Hint: fmt.Sprintf("setcap cap_net_raw,cap_bpf=p %s", path),
-		Err:  err,
+		// What the kernel refused first differs from one try to the next.
+		Err: unix.EPERM,
 	}
 }
 
