@@ -45,6 +45,8 @@ const (
 	offSegsIn        = 140
 	offNotsent       = 144
 	offMinRTT        = 148
+	offDataSegsIn    = 152
+	offDataSegsOut   = 156
 	offDeliveryRate  = 160
 	offBusyTime      = 168
 	offRwndLimited   = 176
@@ -52,6 +54,7 @@ const (
 	offBytesSent     = 200
 	offBytesRetrans  = 208
 	endBytesRetrans  = 216
+	offOutOfOrder    = 224
 	offSendWindow    = 228
 	endSendWindow    = 232
 	sizeInfo         = endSendWindow // as much as is read of it
@@ -185,6 +188,8 @@ func (s *Socket) decodeInfo(b []byte) {
 	s.TotalRetrans = word(offTotalRetrans)
 	s.BytesReceived = long(offBytesReceived)
 	s.SegsOut, s.SegsIn = word(offSegsOut), word(offSegsIn)
+	s.DataSegsIn, s.DataSegsOut = word(offDataSegsIn), word(offDataSegsOut)
+	s.OutOfOrder = word(offOutOfOrder)
 	s.NotsentBytes = word(offNotsent)
 	if s.MinRTT = word(offMinRTT); s.MinRTT == ^uint32(0) {
 		s.MinRTT = 0

@@ -70,6 +70,9 @@ type Socket struct {
 	BytesRetrans  uint64
 	SegsIn        uint32 // wrap around
 	SegsOut       uint32
+	DataSegsIn    uint32 // of SegsIn, those with payload
+	DataSegsOut   uint32
+	OutOfOrder    uint32 // of DataSegsIn, those that came before one they follow
 	TotalRetrans  uint32 // segments
 
 	Unacked      uint32 // segments
