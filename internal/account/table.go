@@ -162,6 +162,9 @@ func (t *Table[T, V]) row(k Key[T], label string) *Row[T, V] {
 		return r
 	}
 	t.makeRoom(1)
+	if r := t.rows[k]; r != nil {
+		return r // it is Other, made for those that were folded
+	}
 	return t.put(k, label)
 }
 

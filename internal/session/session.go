@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pg-netstat/pg_netstat/internal/account"
+	"github.com/pg-netstat/pg_netstat/internal/engine"
 	"github.com/pg-netstat/pg_netstat/internal/link"
 	"github.com/pg-netstat/pg_netstat/internal/sockdiag"
 )
@@ -15,7 +16,8 @@ import (
 // Session is a session that lives.
 type Session struct {
 	link.Live
-	share *account.Share
+	share   *account.Share
+	carried engine.Counted // what the register's Flows have of it
 
 	// seen is what the connection has counted since it began, as last heard of;
 	// its segments go on beyond 32 bits, and so does Base.
