@@ -218,6 +218,15 @@ func (r *Register) Reset(now time.Time) {
 	r.What.Reset(now)
 }
 
+// Bounded lists the tables of totals, by the names of their views.
+func (r *Register) Bounded() map[string]account.Bounded {
+	return map[string]account.Bounded{
+		"pg_netstat_database": r.Who.Databases, "pg_netstat_role": r.Who.Roles,
+		"pg_netstat_application": r.Who.Applications, "pg_netstat_client": r.Who.Clients,
+		"pg_netstat_network": r.Who.Networks, "pg_netstat_statements": r.What.Statements,
+	}
+}
+
 // Rename changes the names of networks.
 func (r *Register) Rename(n account.Networks) {
 	shares := make([]*account.Share, 0, len(r.live))
