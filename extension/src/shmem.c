@@ -12,6 +12,7 @@
 
 #include "settings.h"
 #include "shmem.h"
+#include "slot.h"
 
 #define LOCK_NAME "pg_netstat"
 
@@ -32,6 +33,7 @@ void
 pgn_shmem_request(void)
 {
 	RequestAddinShmemSpace(add_size(MAXALIGN(sizeof(PgnShared)), 2 * pgn_set_capacity()));
+	RequestAddinShmemSpace(pgn_slots_size());
 	RequestNamedLWLockTranche(LOCK_NAME, 1);
 }
 
@@ -52,6 +54,7 @@ pgn_shmem_attach(void)
 		pgn_shared->facts.state = PGN_STATE_NO_AGENT;
 		ConditionVariableInit(&pgn_shared->reset_cv);
 	}
+	pgn_slots_attach();
 	LWLockRelease(AddinShmemInitLock);
 	halves = (char *) pgn_shared + fixed;
 	return !found;

@@ -33,6 +33,8 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 
+#include "tcpinfo.h"
+
 #define PGN_ACCOUNTS 8			/* entry 0 is "(other)" */
 #define PGN_STATEMENTS 64		/* entry 0 is "(other)" */
 #define PGN_OTHER 0
@@ -59,17 +61,6 @@ typedef struct PgnAccountKey
 
 #define PGN_KEY_NONE 1			/* of no session: database, role and application are unknown */
 #define PGN_KEY_OTHER 2			/* of whom is not known, as the slot was full */
-
-/* A connection's counters, of TCP's payload; of a Unix socket only bytes_out, of the protocol. */
-typedef struct PgnTraffic
-{
-	uint64		bytes_in;
-	uint64		bytes_out;
-	uint64		segments_in;
-	uint64		segments_out;
-	uint64		retransmitted_bytes;
-	uint64		retransmitted_segments;
-} PgnTraffic;
 
 typedef struct PgnAccountCounters
 {
@@ -155,16 +146,13 @@ typedef struct PgnTakenStatement
 	uint64		serial;
 	PgnStatementCounters counters;
 	uint64		epoch;			/* increased when the entry is taken */
+	uint64		max_bytes;		/* read in the epoch before this one */
 } PgnTakenStatement;
 
 /* Written by the worker alone. */
 typedef struct PgnTaken
 {
-	uint32		version;		/* of what was read of session and accounts */
-	uint64		messages;		/* likewise, of the statements */
 	uint64		folded;
-	uint64		session;		/* serial of the session that the agent was told of; 0: none */
-	uint64		protocol_out;	/* of it */
 	PgnTakenAccount accounts[PGN_ACCOUNTS];
 	PgnTakenStatement statements[PGN_STATEMENTS];
 } PgnTaken;
@@ -181,20 +169,47 @@ typedef struct PgnSlot
 	PgnStatement statements[PGN_STATEMENTS];
 } PgnSlot;
 
+/*
+ * Tells whether the largest call is one that was not read: it is of the present
+ * epoch, or its backend came to know too late that the worker began another.
+ */
+static inline bool
+pgn_max_is_new(const PgnStatement *entry, const PgnTakenStatement *taken)
+{
+	if (entry->max_epoch == taken->epoch)
+		return entry->max_bytes > 0;
+	return entry->max_epoch + 1 == taken->epoch && entry->max_bytes > taken->max_bytes;
+}
+
 /* This backend's slot, NULL before it has one and after its end. */
 extern PgnSlot *pgn_slot;
 
 extern Size pgn_slots_size(void);
-extern void pgn_slots_init(bool found);
+extern void pgn_slots_attach(void);
 extern int	pgn_slots_count(void);
-extern PgnSlot *pgn_slot_at(int index);
-extern PgnTaken *pgn_taken_at(int index);
 
 /* For the slot's backend. */
 extern void pgn_slot_acquire(void);
 extern void pgn_slot_begin(void);
 extern void pgn_slot_end(void);
+extern uint64 pgn_slot_serial(void);
 extern PgnAccount *pgn_slot_account(const PgnAccountKey *key);
 extern PgnStatement *pgn_slot_statement(const PgnStatementKey *key);
+
+/*
+ * What connections counted that ended before they were given a place among the
+ * backends, so that no slot is theirs: there were too many, or the server was
+ * not ready.
+ */
+extern void pgn_refused_add(const PgnAccountCounters *counters);
+
+/* For the worker. */
+extern PgnSlot *pgn_slot_at(int index);
+extern PgnTaken *pgn_taken_at(int index);
+extern bool pgn_slot_read(const PgnSlot *slot, PgnSession *session, PgnAccount *accounts,
+						  uint64 *protocol_out, uint32 *version);
+extern bool pgn_statement_read(const PgnStatement *entry, PgnStatement *copy);
+extern void pgn_refused_read(PgnAccountCounters *counters);
+extern PgnAccountCounters *pgn_refused_taken(void);
 
 #endif							/* PGN_SLOT_H */
