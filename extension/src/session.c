@@ -63,14 +63,14 @@ address_of(const SockAddr *from)
 	switch (from->addr.ss_family)
 	{
 		case AF_UNIX:
-			address.family = 1;
+			address.family = PGN_FAMILY_UNIX;
 			break;
 		case AF_INET:
-			address.family = 4;
+			address.family = PGN_FAMILY_IPV4;
 			memcpy(address.bytes, &((const struct sockaddr_in *) &from->addr)->sin_addr, 4);
 			break;
 		case AF_INET6:
-			address.family = 6;
+			address.family = PGN_FAMILY_IPV6;
 			memcpy(address.bytes, &((const struct sockaddr_in6 *) &from->addr)->sin6_addr, 16);
 			break;
 	}

@@ -39,10 +39,14 @@
 #define PGN_STATEMENTS 64		/* entry 0 is "(other)" */
 #define PGN_OTHER 0
 
-/* A peer's or our own address; port 0 where it does not matter. */
+#define PGN_FAMILY_UNIX 1
+#define PGN_FAMILY_IPV4 4
+#define PGN_FAMILY_IPV6 6
+
+/* A peer's or our own address. */
 typedef struct PgnAddress
 {
-	uint8		family;			/* 0 unknown, 1 Unix socket, 4, 6 */
+	uint8		family;			/* 0 if it is not known */
 	uint8		bytes[16];		/* IPv4 in the first four */
 } PgnAddress;
 
