@@ -79,12 +79,13 @@ func run(started time.Time) error {
 		return err
 	}
 	defer sockets.Close()
+	flows := session.NewFlows(maxFlows)
 	a := &agent.Agent{
 		Version: version, Wire: wire, Log: log,
 		Network: &host.Network{},
-		Engines: host.Engines{Log: log, Started: started},
+		Engines: host.Engines{Log: log, Started: started, Traffic: flows},
 		Sockets: sockets,
-		Flows:   session.NewFlows(maxFlows),
+		Flows:   flows,
 		Now: func() account.Instant {
 			now := time.Now()
 			return account.Instant{Wall: now.Round(0), Mono: now.Sub(started)}

@@ -268,7 +268,7 @@ func (s *server) dump() {
 		if c.Unix || s.rand.IntN(10) == 0 {
 			continue
 		}
-		s.sockets = append(s.sockets, sockdiag.Whole(sockdiag.Socket{
+		s.sockets = append(s.sockets, sockdiag.Known(sockdiag.Socket{
 			Cookie: serial, State: sockdiag.Established, BytesReceived: c.now.BytesIn,
 			BytesSent: c.now.BytesOut + c.now.RetransmittedBytes, BytesRetrans: c.now.RetransmittedBytes,
 			SegsIn: uint32(c.now.SegmentsIn), SegsOut: uint32(c.now.SegmentsOut), TotalRetrans: uint32(c.now.RetransmittedSegments),
