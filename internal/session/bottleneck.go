@@ -27,11 +27,9 @@ const (
 	backlog = 65536
 )
 
-// Health is what is remembered of a connection from one refresh to the next, to tell
+// Health is what is remembered of a connection, beside its last two sockets, to tell
 // what holds its session up. The zero Health knows nothing.
 type Health struct {
-	Socket sockdiag.Socket // of the last refresh
-	at     time.Duration   // of the last refresh, by a monotonic clock; 0 for none
 	// lowest is the lowest round trip that there ever was, in µs, 0 for unknown. The
 	// kernel forgets its own after five minutes, and the acknowledgments of a client
 	// that thinks before it asks again are late.
@@ -48,34 +46,33 @@ const (
 	openRequest
 )
 
-// Refresh takes what the kernel says of the connection now, at a time later than 0, and
-// gives a word for what held the session up since the refresh before. The causes are
-// looked for in this order: a client that does not read makes the rest wait, and so
-// does the network the server. A walsender's client may say things that need no answer.
-func (h *Health) Refresh(now *sockdiag.Socket, at time.Duration, walsender bool) string {
-	p := period{before: &h.Socket, now: now, elapsed: at - h.at}
-	first := h.at == 0 || p.elapsed <= 0 || h.Socket.Cookie != now.Cookie
-	if first {
-		h.lowest, h.request = 0, noRequest
+// Refresh takes what the kernel says of the connection now and said at the refresh
+// before, nil if there was none, and gives a word for what held the session up in
+// between. The causes are looked for in this order: a client that does not read makes
+// the rest wait, and so does the network the server. A walsender's client may say
+// things that need no answer.
+func (h *Health) Refresh(before, now *sockdiag.Socket, elapsed time.Duration, walsender bool) string {
+	if before == nil || before.Cookie != now.Cookie {
+		*h = Health{}
 	}
 	if now.MinRTT > 0 && (h.lowest == 0 || now.MinRTT < h.lowest) {
 		h.lowest = now.MinRTT
 	}
-	if !first {
-		h.request = p.request(h.request)
+	if before == nil || before.Cookie != now.Cookie || elapsed <= 0 {
+		return BottleneckNone
 	}
-	word := BottleneckNone
+	p := period{before, now, elapsed}
+	h.request = p.request(h.request)
 	switch {
-	case first:
 	case p.client():
-		word = BottleneckClient
+		return BottleneckClient
 	case p.network(h.lowest):
-		word = BottleneckNetwork
+		return BottleneckNetwork
 	case p.server(), !walsender && h.waits(now):
-		word = BottleneckServer
+		return BottleneckServer
+	default:
+		return BottleneckNone
 	}
-	h.Socket, h.at = *now, at
-	return word
 }
 
 // waits tells whether a request has waited too long, which makes it certain that it

@@ -168,8 +168,9 @@ func (p *path) connect(t *testing.T) (server, client *net.TCPConn) {
 func (p *path) refreshes(t *testing.T, client *net.TCPConn, every time.Duration, each func(word string, before, now *sockdiag.Socket) (more bool)) {
 	t.Helper()
 	var h Health
-	start := time.Now().Add(-time.Second)
-	for first := true; ; first = false {
+	var before *sockdiag.Socket
+	var at time.Time
+	for {
 		sockets, err := p.dumper.Dump(port, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -180,11 +181,13 @@ func (p *path) refreshes(t *testing.T, client *net.TCPConn, every time.Duration,
 		if i < 0 {
 			t.Fatal("the connection is gone")
 		}
-		before := h.Socket
-		word := h.Refresh(&sockets[i], time.Since(start), false)
-		if !first && !each(word, &before, &h.Socket) {
+		now, last := &sockets[i], at
+		at = time.Now()
+		word := h.Refresh(before, now, at.Sub(last), false)
+		if before != nil && !each(word, before, now) {
 			return
 		}
+		before = now
 		time.Sleep(every)
 	}
 }
