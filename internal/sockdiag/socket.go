@@ -74,6 +74,7 @@ type Socket struct {
 	DataSegsOut   uint32
 	OutOfOrder    uint32 // of DataSegsIn, those that came before one they follow
 	TotalRetrans  uint32 // segments
+	Retransmits   uint8  // how often in a row something was sent again without an answer
 
 	Unacked      uint32 // segments
 	NotsentBytes uint32
