@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pg-netstat/pg_netstat/internal/account"
+	"github.com/pg-netstat/pg_netstat/internal/engine"
 	"github.com/pg-netstat/pg_netstat/internal/link"
 	"github.com/pg-netstat/pg_netstat/internal/sockdiag"
 )
@@ -12,8 +13,9 @@ import (
 // Register knows the sessions that live, and enters into the accounts what the
 // backends say. It is not safe for concurrent use.
 type Register struct {
-	Who  *account.Who
-	What *account.What
+	Who   *account.Who
+	What  *account.What
+	flows *Flows
 
 	live    map[uint64]*Session // by serial
 	sockets map[uint64]*Session // by cookie
@@ -37,10 +39,11 @@ type change struct {
 	ended uint64 // serial; 0 if it lives
 }
 
-// NewRegister begins with no session, and with accounts that contain the events up to seq.
-func NewRegister(seq uint64) *Register {
+// NewRegister begins with no session, and with accounts that contain the events up to
+// seq. What the sessions carry it tells flows as well.
+func NewRegister(seq uint64, flows *Flows) *Register {
 	return &Register{
-		Who: account.NewWho(), What: account.NewWhat(),
+		Who: account.NewWho(), What: account.NewWhat(), flows: flows,
 		live: map[uint64]*Session{}, sockets: map[uint64]*Session{}, saved: map[uint64]Saved{}, seq: seq,
 	}
 }
@@ -101,6 +104,11 @@ func (r *Register) enter(c link.Change) {
 		u := account.UsageOf(c.Traffic)
 		u.Sessions, u.Failed = int64(c.Opened), int64(c.Failed)
 		r.Who.Add(c.Account, u)
+		if !c.Remote.Unix {
+			d := counted(c.Traffic)
+			d.Opened, d.Closed = int64(c.Opened+c.Failed), int64(c.Closed+c.Failed)
+			r.flows.Add(c.Local.IP, c.Remote.IP, d)
+		}
 	case link.StatementChange:
 		r.What.Add(c)
 	case link.Ghost:
@@ -119,8 +127,7 @@ func (r *Register) change(l link.Live) {
 	if s == nil {
 		s = r.open(l)
 	} else if s.Account != l.Account || s.ProtocolBase != l.ProtocolBase || !l.Unix && !sameBase(s.Base, l.Base) {
-		r.wrapped(s)
-		s.share.Close()
+		r.settle(s)
 		s.share = r.Who.Open(l.Account)
 	}
 	s.heard(l)
@@ -145,17 +152,17 @@ func (r *Register) end(serial uint64) {
 	if s == nil {
 		return
 	}
-	r.wrapped(s)
-	s.share.Close()
+	r.settle(s)
 	delete(r.live, serial)
 	if r.sockets[s.Cookie] == s {
 		delete(r.sockets, s.Cookie)
 	}
 }
 
-// wrapped settles what a backend cannot know, as it reads segments in 32 bits: how
-// often they have wrapped around.
-func (r *Register) wrapped(s *Session) {
+// settle takes out of the accounts what a session did as whom it was: its backend
+// has said all of that. What a backend cannot know, as it reads segments in 32 bits, is
+// how often they have wrapped around.
+func (r *Register) settle(s *Session) {
 	const whole = ^uint64(1<<32 - 1)
 	t := s.share.Traffic()
 	w := link.Traffic{
@@ -164,6 +171,17 @@ func (r *Register) wrapped(s *Session) {
 	}
 	if w != (link.Traffic{}) {
 		r.Who.Add(s.Account, account.UsageOf(w))
+	}
+	s.share.Close()
+	r.flows.Settle(s.Local.IP, s.Remote.IP, &s.carried)
+}
+
+// counted gives what of a connection's traffic an engine is told.
+func counted(t link.Traffic) engine.Counted {
+	return engine.Counted{
+		PayloadIn: int64(t.BytesIn), PayloadOut: int64(t.BytesOut),
+		SegmentsIn: int64(t.SegmentsIn), SegmentsOut: int64(t.SegmentsOut),
+		RetransmittedBytes: int64(t.RetransmittedBytes),
 	}
 }
 
@@ -182,7 +200,11 @@ func (r *Register) Refresh(sockets []sockdiag.Socket, at time.Time, covered time
 	for _, s := range r.live {
 		s.refreshed(covered)
 		s.enter()
+		if !s.Unix {
+			r.flows.Live(s.Local.IP, s.Remote.IP, &s.carried, counted(s.share.Traffic()))
+		}
 	}
+	r.flows.Begin()
 	r.Who.Refresh(covered)
 	r.What.Refresh(covered)
 }
@@ -194,6 +216,15 @@ func (r *Register) DumpedAt() time.Time { return r.dumpAt }
 func (r *Register) Reset(now time.Time) {
 	r.Who.Reset(now)
 	r.What.Reset(now)
+}
+
+// Bounded lists the tables of totals, by the names of their views.
+func (r *Register) Bounded() map[string]account.Bounded {
+	return map[string]account.Bounded{
+		"pg_netstat_database": r.Who.Databases, "pg_netstat_role": r.Who.Roles,
+		"pg_netstat_application": r.Who.Applications, "pg_netstat_client": r.Who.Clients,
+		"pg_netstat_network": r.Who.Networks, "pg_netstat_statements": r.What.Statements,
+	}
 }
 
 // Rename changes the names of networks.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pg-netstat/pg_netstat/internal/account"
+	"github.com/pg-netstat/pg_netstat/internal/engine"
 	"github.com/pg-netstat/pg_netstat/internal/link"
 	"github.com/pg-netstat/pg_netstat/internal/sockdiag"
 )
@@ -15,7 +16,8 @@ import (
 // Session is a session that lives.
 type Session struct {
 	link.Live
-	share *account.Share
+	share   *account.Share
+	carried engine.Counted // what the register's Flows have of it
 
 	// seen is what the connection has counted since it began, as last heard of;
 	// its segments go on beyond 32 bits, and so does Base.
@@ -28,7 +30,7 @@ type Session struct {
 
 	socket     *sockdiag.Socket // at the last refresh; nil if the dump lacked it
 	dump       *sockdiag.Socket // in the dump of the refresh that is under way
-	lowestRTT  uint32           // µs, ever; 0 if unknown
+	health     Health
 	bottleneck string
 }
 
@@ -128,13 +130,7 @@ func (s *Session) enter() { s.share.Set(beyond(s.seen, s.Base)) }
 func (s *Session) refreshed(covered time.Duration) {
 	s.bottleneck = ""
 	if s.dump != nil {
-		if rtt := s.dump.MinRTT; rtt > 0 && (s.lowestRTT == 0 || rtt < s.lowestRTT) {
-			s.lowestRTT = rtt
-		}
-		s.bottleneck = (&Refresh{
-			Before: s.socket, Now: s.dump, Elapsed: covered,
-			LowestRTT: s.lowestRTT, Walsender: s.Kind == link.WALSender,
-		}).Bottleneck()
+		s.bottleneck = s.health.Refresh(s.socket, s.dump, covered, s.Kind == link.WALSender)
 	}
 	s.socket, s.dump = s.dump, nil
 	now := account.Flow{In: int64(s.seen.BytesIn), Out: int64(s.seen.BytesOut)}
