@@ -20,7 +20,7 @@ import (
 const (
 	savedCRC, savedVersion, savedCount = 4, 8, 12
 	savedResets                        = 24 // requested; applied ones follow
-	savedHeader                        = 56
+	savedHeader                        = 80
 	savedName                          = 64 // bytes of a snapshot's name, its length follows
 )
 

@@ -8,7 +8,10 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "postmaster/autovacuum.h"
+#include "replication/walsender.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -41,6 +44,28 @@ compat_on_shmem_request(shmem_request_hook_type request)
 #else
 	request();
 	return NULL;
+#endif
+}
+
+/* How many backends there can be; known when shared memory is asked for. */
+static inline int
+compat_max_backends(void)
+{
+#if PG_VERSION_NUM >= 150000
+	return MaxBackends;
+#else
+	return MaxConnections + autovacuum_max_workers + 1 + max_worker_processes + max_wal_senders;
+#endif
+}
+
+/* This backend's number, less than compat_max_backends() if it serves a client. */
+static inline int
+compat_proc_number(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProcNumber;
+#else
+	return MyProc->pgprocno;
 #endif
 }
 

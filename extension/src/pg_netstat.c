@@ -13,6 +13,7 @@
 
 #include "compat.h"
 #include "save.h"
+#include "session.h"
 #include "settings.h"
 #include "shmem.h"
 #include "version.h"
@@ -55,6 +56,8 @@ _PG_init(void)
 	shmem_startup_hook = startup;
 
 	/* pg_upgrade starts servers that nobody is to be served by. */
-	if (!IsBinaryUpgrade)
-		pgn_worker_register();
+	if (IsBinaryUpgrade)
+		return;
+	pgn_session_install();
+	pgn_worker_register();
 }

@@ -1,0 +1,309 @@
+/*
+ * slot.c
+ *		The slots' memory, and how their entries are found and read.
+ */
+#include "slot.h"
+
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+#define PROBES 16				/* entries that a statement may be in */
+#define READ_TRIES 1000			/* until a writer is taken for dead or stopped */
+
+#define COUNTER_WORDS(type) (sizeof(type) / sizeof(uint64))
+#define REFUSED_WORDS COUNTER_WORDS(PgnAccountCounters)
+
+/*
+ * All of it is zero at first, which new shared memory is by itself: what no
+ * backend uses stays untouched, and takes no memory of the machine.
+ */
+typedef struct Slots
+{
+	pg_atomic_uint64 serial;	/* of the session opened last */
+	pg_atomic_uint64 refused[REFUSED_WORDS];	/* as in PgnAccountCounters */
+	PgnAccountCounters refused_taken;
+} Slots;
+
+PgnSlot    *pgn_slot = NULL;
+
+static Slots *slots = NULL;
+static PgnTaken *taken = NULL;
+
+/* Two backends must not write to the same line of a cache. */
+#define SLOTS_SIZE CACHELINEALIGN(sizeof(Slots))
+#define SLOT_SIZE CACHELINEALIGN(sizeof(PgnSlot))
+#define TAKEN_SIZE CACHELINEALIGN(sizeof(PgnTaken))
+
+int
+pgn_slots_count(void)
+{
+	return compat_max_backends();
+}
+
+Size
+pgn_slots_size(void)
+{
+	return add_size(SLOTS_SIZE, mul_size(SLOT_SIZE + TAKEN_SIZE, pgn_slots_count()));
+}
+
+PgnSlot *
+pgn_slot_at(int index)
+{
+	return (PgnSlot *) ((char *) slots + SLOTS_SIZE + (Size) index * SLOT_SIZE);
+}
+
+PgnTaken *
+pgn_taken_at(int index)
+{
+	return (PgnTaken *) ((char *) slots + SLOTS_SIZE + (Size) pgn_slots_count() * SLOT_SIZE + (Size) index * TAKEN_SIZE);
+}
+
+/* Finds or makes the slots; the caller holds AddinShmemInitLock. */
+void
+pgn_slots_attach(void)
+{
+	bool		found;
+
+	slots = ShmemInitStruct("pg_netstat slots", pgn_slots_size(), &found);
+	if (found)
+		return;
+	/* Serials of a former life of the server may still be in the saved file. */
+	pg_atomic_init_u64(&slots->serial, (uint64) GetCurrentTimestamp());
+	for (size_t i = 0; i < REFUSED_WORDS; i++)
+		pg_atomic_init_u64(&slots->refused[i], 0);
+	memset(&slots->refused_taken, 0, sizeof(slots->refused_taken));
+}
+
+/* Gives this backend its slot; MyProc must be set. */
+void
+pgn_slot_acquire(void)
+{
+	int			index = compat_proc_number();
+
+	if (slots == NULL || index < 0 || index >= pgn_slots_count())
+		return;
+	pgn_slot = pgn_slot_at(index);
+	taken = pgn_taken_at(index);
+	/* The last backend may have gone without its callbacks. */
+	if (pgn_slot->version % 2 != 0)
+		pgn_slot_end();
+	pgn_slot_begin();
+	pgn_slot->session.live = false;
+	pgn_slot->protocol_out = 0;
+	if (pgn_slot->accounts[PGN_OTHER].serial == 0)
+	{
+		pgn_slot->accounts[PGN_OTHER].serial = 2;
+		pgn_slot->accounts[PGN_OTHER].key.flags = PGN_KEY_OTHER;
+		pgn_slot->statements[PGN_OTHER].key.class = PGN_CLASS_OTHER;
+		pg_write_barrier();
+		pgn_slot->statements[PGN_OTHER].serial = 2;
+	}
+	pgn_slot_end();
+}
+
+/* Session and accounts may be written between these two. */
+void
+pgn_slot_begin(void)
+{
+	pgn_slot->version++;
+	pg_write_barrier();
+}
+
+void
+pgn_slot_end(void)
+{
+	pg_write_barrier();
+	pgn_slot->version++;
+}
+
+/* A number for a session that is opened. */
+uint64
+pgn_slot_serial(void)
+{
+	return pg_atomic_add_fetch_u64(&slots->serial, 1);
+}
+
+static bool
+account_is_read(int index)
+{
+	const PgnAccount *entry = &pgn_slot->accounts[index];
+	const PgnTakenAccount *read = &taken->accounts[index];
+
+	return read->serial == entry->serial &&
+		memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0;
+}
+
+/*
+ * The account of a key, whose unused bytes are zero; "(other)" if all that there
+ * are hold what was not read. To be called between begin and end.
+ */
+PgnAccount *
+pgn_slot_account(const PgnAccountKey *key)
+{
+	static int	next = 1;		/* the next one to be given another key */
+
+	for (int i = 1; i < PGN_ACCOUNTS; i++)
+	{
+		PgnAccount *entry = &pgn_slot->accounts[i];
+
+		if (entry->serial != 0 && memcmp(&entry->key, key, sizeof(*key)) == 0)
+			return entry;
+	}
+	for (int i = 1; i < PGN_ACCOUNTS; i++)
+	{
+		int			index = next;
+		PgnAccount *entry = &pgn_slot->accounts[index];
+
+		next = next % (PGN_ACCOUNTS - 1) + 1;
+		if (!account_is_read(index))
+			continue;
+		/* The worker read the entry before it said so. */
+		pg_memory_barrier();
+		entry->serial += 2;
+		memcpy(&entry->key, key, sizeof(*key));
+		memset(&entry->counters, 0, sizeof(entry->counters));
+		return entry;
+	}
+	pgn_slot->folded++;
+	return &pgn_slot->accounts[PGN_OTHER];
+}
+
+static inline bool
+same_statement(const PgnStatementKey *a, const PgnStatementKey *b)
+{
+	return a->queryid == b->queryid && a->userid == b->userid && a->dbid == b->dbid && a->class == b->class;
+}
+
+static bool
+statement_is_read(int index)
+{
+	const PgnStatement *entry = &pgn_slot->statements[index];
+	const PgnTakenStatement *read = &taken->statements[index];
+
+	return read->serial == entry->serial &&
+		memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0 &&
+		!pgn_max_is_new(entry, read);
+}
+
+static PgnStatement *
+give_statement(int index, const PgnStatementKey *key)
+{
+	PgnStatement *entry = &pgn_slot->statements[index];
+
+	/* The worker read the entry before it said so. */
+	pg_memory_barrier();
+	entry->serial++;
+	pg_write_barrier();
+	entry->key = *key;
+	memset(&entry->counters, 0, sizeof(entry->counters));
+	entry->max_bytes = 0;
+	entry->max_epoch = taken->statements[index].epoch;
+	pg_write_barrier();
+	entry->serial++;
+	return entry;
+}
+
+static PgnStatement *
+find_statement(const PgnStatementKey *key)
+{
+	uint64		hash = (key->queryid ^ (uint64) key->userid << 32 ^ key->dbid ^ (uint64) key->class << 24) *
+		UINT64CONST(0x9E3779B97F4A7C15);
+	int			index = (hash >> 32) % (PGN_STATEMENTS - 1) + 1;
+	int			usable = 0;
+
+	for (int i = 0; i < PROBES; i++)
+	{
+		PgnStatement *entry = &pgn_slot->statements[index];
+
+		if (entry->serial != 0 && same_statement(&entry->key, key))
+			return entry;
+		if (usable == 0 && statement_is_read(index))
+			usable = index;
+		index = index % (PGN_STATEMENTS - 1) + 1;
+	}
+	if (usable != 0)
+		return give_statement(usable, key);
+	pgn_slot->folded++;
+	return &pgn_slot->statements[PGN_OTHER];
+}
+
+/* The statement of a key; "(other)" if those where it may be hold what was not read. */
+PgnStatement *
+pgn_slot_statement(const PgnStatementKey *key)
+{
+	static PgnStatement *last = NULL;
+
+	if (likely(last != NULL && same_statement(&last->key, key)))
+		return last;
+	last = find_statement(key);
+	return last;
+}
+
+/*
+ * Copies what the sequence lock protects, and the bytes of the protocol that
+ * belong to that session; false if somebody is writing and does not end.
+ */
+bool
+pgn_slot_read(const PgnSlot *slot, PgnSession *session, PgnAccount *accounts,
+			  uint64 *protocol_out, uint32 *version)
+{
+	for (int i = 0; i < READ_TRIES; i++)
+	{
+		uint32		before = *(volatile const uint32 *) &slot->version;
+
+		pg_read_barrier();
+		if (before % 2 == 0)
+		{
+			memcpy(session, &slot->session, sizeof(*session));
+			memcpy(accounts, slot->accounts, sizeof(slot->accounts));
+			*protocol_out = slot->protocol_out;
+			pg_read_barrier();
+			*version = *(volatile const uint32 *) &slot->version;
+			if (*version == before)
+				return true;
+		}
+		pg_spin_delay();
+	}
+	return false;
+}
+
+/* Copies an entry; false if it has no key, or is being given one. */
+bool
+pgn_statement_read(const PgnStatement *entry, PgnStatement *copy)
+{
+	uint64		before = *(volatile const uint64 *) &entry->serial;
+
+	pg_read_barrier();
+	memcpy(copy, entry, sizeof(*copy));
+	pg_read_barrier();
+	return before != 0 && before % 2 == 0 && *(volatile const uint64 *) &entry->serial == before;
+}
+
+void
+pgn_refused_add(const PgnAccountCounters *counters)
+{
+	const uint64 *words = (const uint64 *) counters;
+
+	if (slots == NULL)
+		return;
+	for (size_t i = 0; i < REFUSED_WORDS; i++)
+		pg_atomic_fetch_add_u64(&slots->refused[i], (int64) words[i]);
+}
+
+void
+pgn_refused_read(PgnAccountCounters *counters)
+{
+	uint64	   *words = (uint64 *) counters;
+
+	for (size_t i = 0; i < REFUSED_WORDS; i++)
+		words[i] = pg_atomic_read_u64(&slots->refused[i]);
+}
+
+PgnAccountCounters *
+pgn_refused_taken(void)
+{
+	return &slots->refused_taken;
+}
