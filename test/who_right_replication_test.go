@@ -3,6 +3,7 @@ package test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -122,7 +123,11 @@ func TestStandbysWalsender(t *testing.T) {
 	w.prepare(t)
 	w.s.Exec(t, "CREATE ROLE replicator LOGIN REPLICATION")
 	p, at := w.witness(t, w.link.Client.V4, proxy.Options{})
-	data := baseBackup(t, w.s, fmt.Sprintf("%s port=%d user=replicator application_name=standby", at.Addr, at.Port))
+	data := baseBackup(t, w.s, at.Addr.String())
+	primary := fmt.Sprintf("primary_conninfo = 'host=%s port=%d user=replicator sslmode=disable'\n", at.Addr, at.Port)
+	if err := os.WriteFile(filepath.Join(data, "postgresql.auto.conf"), []byte(primary), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	standby := harness.NewServer(t, harness.Options{Host: w.client(), Data: data, Port: 5433, Settings: harness.Settings{"hot_standby": "on"}})
 	harness.Until(t, patience, "the standby's session", func() error {
 		rows, err := harness.TryRows[struct{ PID int32 }](w.s, "SELECT pid FROM pg_stat_replication WHERE state = 'streaming'")

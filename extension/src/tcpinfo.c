@@ -10,6 +10,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* After a reset. What was not sent then never will be, but still counts as such. */
+#define STATE_CLOSE 7
+
 /* States in which the peer's FIN has come, which bytes_received includes. */
 #define STATE_CLOSE_WAIT 8
 #define STATE_LAST_ACK 9
@@ -34,7 +37,9 @@ pgn_tcp_traffic(int socket, PgnTraffic *traffic)
 	if ((info.tcpi_state == STATE_CLOSE_WAIT || info.tcpi_state == STATE_LAST_ACK ||
 		 info.tcpi_state == STATE_CLOSING) && traffic->bytes_in > 0)
 		traffic->bytes_in--;
-	traffic->bytes_out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
+	traffic->bytes_out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans;
+	if (info.tcpi_state != STATE_CLOSE)
+		traffic->bytes_out += info.tcpi_notsent_bytes;
 	traffic->segments_in = info.tcpi_segs_in;
 	traffic->segments_out = info.tcpi_segs_out;
 	traffic->retransmitted_bytes = info.tcpi_bytes_retrans;

@@ -30,7 +30,9 @@ type shown struct {
 	seq      uint64        // through which event they go
 	sessions int
 	folded   uint64
-	measured bool // the next ones have speeds
+	until    time.Time // all that sessions did before is in them
+	measured bool      // the next ones have speeds
+	known    time.Time // until, of the next ones
 
 	sizes   map[string]int    // of the snapshots that are shown
 	buffers map[string][]byte // to make the next in
@@ -155,7 +157,7 @@ func (a *Agent) status() view.Status {
 	s := view.Status{
 		State: "counting", Engine: a.engine, EngineReason: a.reason,
 		Devices: a.deviceNames(), Port: a.cfg.Port,
-		Sessions: a.shown.sessions, Folded: a.shown.folded,
+		Sessions: a.shown.sessions, Folded: a.shown.folded, SessionsUntil: a.shown.until,
 	}
 	if a.restored.Origin != link.OriginNone {
 		s.Restored, s.RestoredFrom = a.restored.Origin.String(), a.restored.Published

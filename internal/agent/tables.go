@@ -40,6 +40,7 @@ func (s *set) addSessions() error {
 	s.put(&view.Activity, activity)
 	s.noteLeft("sessions", left, "some rows of pg_netstat_activity")
 	s.shown.wanted, s.shown.late = false, 0
+	s.shown.until = s.shown.known
 	s.shown.at, s.shown.seq = s.Now().Mono, s.register.Seq()
 	s.shown.sessions, s.shown.folded = s.register.Len(), what.Folded
 	s.register.Published()
