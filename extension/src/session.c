@@ -63,14 +63,14 @@ address_of(const SockAddr *from)
 	switch (from->addr.ss_family)
 	{
 		case AF_UNIX:
-			address.family = 1;
+			address.family = PGN_FAMILY_UNIX;
 			break;
 		case AF_INET:
-			address.family = 4;
+			address.family = PGN_FAMILY_IPV4;
 			memcpy(address.bytes, &((const struct sockaddr_in *) &from->addr)->sin_addr, 4);
 			break;
 		case AF_INET6:
-			address.family = 6;
+			address.family = PGN_FAMILY_IPV6;
 			memcpy(address.bytes, &((const struct sockaddr_in6 *) &from->addr)->sin6_addr, 16);
 			break;
 	}
@@ -318,11 +318,12 @@ note_setting(const char *body, size_t len)
 }
 
 /*
- * The session goes on under another name. All that was sent so far is in the
- * kernel's hands, so the old name gets exactly that.
+ * The session goes on under another name. The old one gets what was sent through
+ * the message that tells the client so, and what had come before the client could
+ * have read that.
  */
 static void
-change_name(void)
+change_name(uint64 bytes_in)
 {
 	PgnSession *session = &pgn_slot->session;
 	PgnTraffic	now;
@@ -331,6 +332,7 @@ change_name(void)
 	if (strcmp(session->key.application, new_name) == 0)
 		return;
 	now = traffic_now();
+	now.bytes_in = bytes_in;
 	pgn_slot_begin();
 	(void) settle(&now);
 	session->base = now;
@@ -364,10 +366,12 @@ putmessage(char type, const char *body, size_t len)
 static int
 flush(void)
 {
+	bool		change = unlikely(name_changed) && state == CONNECTION_OPEN;
+	uint64		bytes_in = change ? traffic_now().bytes_in : 0;
 	int			result = server_methods->flush();
 
-	if (unlikely(name_changed) && state == CONNECTION_OPEN)
-		change_name();
+	if (change)
+		change_name(bytes_in);
 	return result;
 }
 

@@ -10,6 +10,7 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+#include "ring.h"
 #include "settings.h"
 #include "shmem.h"
 #include "slot.h"
@@ -34,6 +35,7 @@ pgn_shmem_request(void)
 {
 	RequestAddinShmemSpace(add_size(MAXALIGN(sizeof(PgnShared)), 2 * pgn_set_capacity()));
 	RequestAddinShmemSpace(pgn_slots_size());
+	RequestAddinShmemSpace(pgn_ring_size());
 	RequestNamedLWLockTranche(LOCK_NAME, 1);
 }
 
@@ -55,6 +57,7 @@ pgn_shmem_attach(void)
 		ConditionVariableInit(&pgn_shared->reset_cv);
 	}
 	pgn_slots_attach();
+	pgn_ring_attach();
 	LWLockRelease(AddinShmemInitLock);
 	halves = (char *) pgn_shared + fixed;
 	return !found;

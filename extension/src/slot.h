@@ -39,10 +39,14 @@
 #define PGN_STATEMENTS 64		/* entry 0 is "(other)" */
 #define PGN_OTHER 0
 
-/* A peer's or our own address; port 0 where it does not matter. */
+#define PGN_FAMILY_UNIX 1
+#define PGN_FAMILY_IPV4 4
+#define PGN_FAMILY_IPV6 6
+
+/* A peer's or our own address. */
 typedef struct PgnAddress
 {
-	uint8		family;			/* 0 unknown, 1 Unix socket, 4, 6 */
+	uint8		family;			/* 0 if it is not known */
 	uint8		bytes[16];		/* IPv4 in the first four */
 } PgnAddress;
 
@@ -152,6 +156,7 @@ typedef struct PgnTakenStatement
 /* Written by the worker alone. */
 typedef struct PgnTaken
 {
+	uint64		times;			/* how often the slot was taken */
 	uint64		folded;
 	PgnTakenAccount accounts[PGN_ACCOUNTS];
 	PgnTakenStatement statements[PGN_STATEMENTS];
@@ -205,6 +210,7 @@ extern void pgn_slot_max(PgnStatement *entry, uint64 bytes);
 extern void pgn_refused_add(const PgnAccountCounters *counters);
 
 /* For the worker. */
+extern bool pgn_slots_wanted(void);
 extern PgnSlot *pgn_slot_at(int index);
 extern PgnTaken *pgn_taken_at(int index);
 extern bool pgn_slot_read(const PgnSlot *slot, PgnSession *session, PgnAccount *accounts,
