@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -83,6 +84,11 @@ type worker struct {
 	sets chan map[string]string // what was published: snapshots by name
 	logs chan string
 	done chan error
+
+	mu     sync.Mutex
+	batch  [][]byte // to go with the next answer
+	seq    uint64   // of the last event in it
+	silent bool     // never answers
 }
 
 func settings(changes ...string) []byte {
@@ -92,7 +98,7 @@ func settings(changes ...string) []byte {
 		"pg_netstat.engine": "auto", "pg_netstat.interval": "10", "pg_netstat.history": "60",
 		"pg_netstat.refresh_interval": "1", "pg_netstat.max_entries": "5000",
 		"pg_netstat.packet_wait_time": "5", "pg_netstat.pcap_buffer_size": "1000000",
-		"pg_netstat.pcap_snaplen": "96", "pg_netstat.pcap_timeout": "1000",
+		"pg_netstat.pcap_snaplen": "96", "pg_netstat.pcap_timeout": "1000", "pg_netstat.networks": "",
 	}
 	for _, c := range changes {
 		name, value, _ := strings.Cut(c, "=")
@@ -149,8 +155,27 @@ func employ(t *testing.T, w *world, restore map[string]string, changes ...string
 
 func (wk *worker) send(kind byte, body []byte) {
 	frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)+1))
-	if _, err := wk.conn.Write(append(append(frame, kind), body...)); err != nil {
-		wk.t.Logf("sending %q: %v", kind, err)
+	wk.write(append(append(frame, kind), body...))
+}
+
+func (wk *worker) write(frames ...[]byte) {
+	wk.mu.Lock()
+	defer wk.mu.Unlock()
+	for _, f := range frames {
+		if _, err := wk.conn.Write(f); err != nil {
+			wk.t.Logf("sending %q: %v", f[4], err)
+		}
+	}
+}
+
+// answer ends the batch that the agent has asked for.
+func (wk *worker) answer(request uint32) {
+	if !wk.silent {
+		wk.mu.Lock()
+		batch, seq := wk.batch, wk.seq
+		wk.batch = nil
+		wk.mu.Unlock()
+		wk.write(append(batch, link.Taken{Request: request, Seq: seq}.Encode())...)
 	}
 }
 
@@ -184,6 +209,8 @@ func (wk *worker) listen() {
 			wk.sets <- shown
 		case link.TypeLog:
 			wk.logs <- string(body)
+		case link.TypeTake:
+			go wk.answer(binary.BigEndian.Uint32(body))
 		}
 	}
 }
