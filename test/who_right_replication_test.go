@@ -91,7 +91,12 @@ func TestWalsenderAtShutdown(t *testing.T) {
 	w.s.Start(t)
 	w.s.Await(t, "ebpf")
 	w.s.CaughtUp(t)
-	is(t, "replicator", w.s.Roles(t)["replicator"], int64(len(r.witness.Sessions())), sum.In, sum.Out)
+	got := w.s.Roles(t)["replicator"]
+	// Its client answers the end with its own, for which nobody waits.
+	const end, goodbye = 5, 5
+	if late := sum.In - got.BytesIn; got.Sessions != int64(len(r.witness.Sessions())) || got.BytesOut != sum.Out || late < 0 || late > end+goodbye {
+		t.Errorf("replicator: %+v, the truth is %+v", got, sum)
+	}
 	sumsAgree(t, w.s)
 }
 
