@@ -9,8 +9,14 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "shmem.h"
 
 #define PROBES 16				/* entries that a statement may be in */
+
+/* So many new keys since the slot was taken make its backend ask for that. */
+#define MANY_ACCOUNTS 3
+#define MANY_STATEMENTS 24
+
 #define READ_TRIES 1000			/* until a writer is taken for dead or stopped */
 
 #define COUNTER_WORDS(type) (sizeof(type) / sizeof(uint64))
@@ -25,12 +31,14 @@ typedef struct Slots
 	pg_atomic_uint64 serial;	/* of the session opened last */
 	pg_atomic_uint64 refused[REFUSED_WORDS];	/* as in PgnAccountCounters */
 	PgnAccountCounters refused_taken;
+	bool		wanted;			/* a backend asks that the slots be taken soon */
 } Slots;
 
 PgnSlot    *pgn_slot = NULL;
 
 static Slots *slots = NULL;
-static PgnTaken *taken = NULL;
+static PgnTaken *taken = NULL;	/* of this backend's slot */
+static bool many_accounts = false;	/* were given new keys */
 
 /* Two backends must not write to the same line of a cache. */
 #define SLOTS_SIZE CACHELINEALIGN(sizeof(Slots))
@@ -77,6 +85,60 @@ pgn_slots_attach(void)
 	memset(&slots->refused_taken, 0, sizeof(slots->refused_taken));
 }
 
+/* A number for a session that is opened. */
+uint64
+pgn_slot_serial(void)
+{
+	return pg_atomic_add_fetch_u64(&slots->serial, 1);
+}
+
+/*
+ * Counts a key that an entry was given; true, once, when there are many of them
+ * since the slot was taken.
+ */
+static bool
+note_new_key(int *keys, uint64 *times, int many)
+{
+	if (*times != taken->times)
+	{
+		*times = taken->times;
+		*keys = 0;
+	}
+	return ++*keys == many;
+}
+
+/*
+ * Wakes the worker. A latch that is no worker's any more is set for nothing, so no
+ * lock is needed to read where it is.
+ */
+static void
+ask_to_take(void)
+{
+	Latch	   *latch = pgn_shared->worker_latch;
+
+	slots->wanted = true;
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+/* Session and accounts may be written between these two. */
+void
+pgn_slot_begin(void)
+{
+	pgn_slot->version++;
+	pg_write_barrier();
+}
+
+void
+pgn_slot_end(void)
+{
+	pg_write_barrier();
+	pgn_slot->version++;
+	if (many_accounts)
+		ask_to_take();
+	many_accounts = false;
+}
+
 /* Gives this backend its slot; MyProc must be set. */
 void
 pgn_slot_acquire(void)
@@ -104,26 +166,14 @@ pgn_slot_acquire(void)
 	pgn_slot_end();
 }
 
-/* Session and accounts may be written between these two. */
-void
-pgn_slot_begin(void)
+/* Tells whether some backend has asked to be taken since this was asked last. */
+bool
+pgn_slots_wanted(void)
 {
-	pgn_slot->version++;
-	pg_write_barrier();
-}
+	bool		wanted = slots->wanted;
 
-void
-pgn_slot_end(void)
-{
-	pg_write_barrier();
-	pgn_slot->version++;
-}
-
-/* A number for a session that is opened. */
-uint64
-pgn_slot_serial(void)
-{
-	return pg_atomic_add_fetch_u64(&slots->serial, 1);
+	slots->wanted = false;
+	return wanted;
 }
 
 static bool
@@ -144,6 +194,8 @@ PgnAccount *
 pgn_slot_account(const PgnAccountKey *key)
 {
 	static int	next = 1;		/* the next one to be given another key */
+	static int	keys = 0;
+	static uint64 times = 0;
 
 	for (int i = 1; i < PGN_ACCOUNTS; i++)
 	{
@@ -165,6 +217,7 @@ pgn_slot_account(const PgnAccountKey *key)
 		entry->serial += 2;
 		memcpy(&entry->key, key, sizeof(*key));
 		memset(&entry->counters, 0, sizeof(entry->counters));
+		many_accounts |= note_new_key(&keys, &times, MANY_ACCOUNTS);
 		return entry;
 	}
 	pgn_slot->folded++;
@@ -191,6 +244,8 @@ statement_is_read(int index)
 static PgnStatement *
 give_statement(int index, const PgnStatementKey *key)
 {
+	static int	keys = 0;
+	static uint64 times = 0;
 	PgnStatement *entry = &pgn_slot->statements[index];
 
 	/* The worker read the entry before it said so. */
@@ -203,6 +258,8 @@ give_statement(int index, const PgnStatementKey *key)
 	entry->max_epoch = taken->statements[index].epoch;
 	pg_write_barrier();
 	entry->serial++;
+	if (note_new_key(&keys, &times, MANY_STATEMENTS))
+		ask_to_take();
 	return entry;
 }
 

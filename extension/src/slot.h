@@ -156,6 +156,7 @@ typedef struct PgnTakenStatement
 /* Written by the worker alone. */
 typedef struct PgnTaken
 {
+	uint64		times;			/* how often the slot was taken */
 	uint64		folded;
 	PgnTakenAccount accounts[PGN_ACCOUNTS];
 	PgnTakenStatement statements[PGN_STATEMENTS];
@@ -209,6 +210,7 @@ extern void pgn_slot_max(PgnStatement *entry, uint64 bytes);
 extern void pgn_refused_add(const PgnAccountCounters *counters);
 
 /* For the worker. */
+extern bool pgn_slots_wanted(void);
 extern PgnSlot *pgn_slot_at(int index);
 extern PgnTaken *pgn_taken_at(int index);
 extern bool pgn_slot_read(const PgnSlot *slot, PgnSession *session, PgnAccount *accounts,

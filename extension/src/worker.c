@@ -201,14 +201,14 @@ turn(void)
 		pgn_supervise_reload(&supervision, now);
 	}
 	pgn_supervise_tick(&supervision, now);
-	if (now >= supervision.next_take)
+	if (now >= pgn_outbox_next_take(&supervision))
 		pgn_outbox_take(&supervision, now);
 	if (pgn_save && (supervision.save_soon || (supervision.save_wanted && now - saved >= SAVE_EVERY)))
 		save(now);
 	timeout = Min(timeout, supervision.next_take - now);
 	if (!pgn_supervise_live(&supervision))
-		timeout = Min(timeout, supervision.next_start - now);
-	wait_and_handle(Max(timeout, 10));
+		timeout = Min(timeout, Max(supervision.next_start - now, 10));
+	wait_and_handle(Max(timeout, 1));
 }
 
 /*
