@@ -197,7 +197,11 @@ take_slot(PgnSlot *slot, PgnTaken *taken, Known *k, PgnTaking *taking)
 		return;
 	pg_read_barrier();
 	if (who && !pgn_slot_read(slot, &session, accounts, &protocol_out, &version))
+	{
+		/* Its backend does not get on; another time, soon. */
+		note_fullness(taking, 1, 1);
 		return;
+	}
 	begin_batch();
 	if (who)
 		add_accounts(taken, taking);
@@ -217,6 +221,7 @@ take_slot(PgnSlot *slot, PgnTaken *taken, Known *k, PgnTaking *taking)
 	if (what)
 		statements_taken(taken);
 	taken->folded = folded;
+	taken->times++;
 	k->messages = messages;
 	k->read = true;
 	if (!who)

@@ -10,10 +10,12 @@
 #include "ring.h"
 #include "settings.h"
 #include "shmem.h"
+#include "slot.h"
 #include "version.h"
 
 #define TAKE_LEAST 20			/* ms between two takings */
 #define TAKE_MOST 1000
+#define TAKE_WANTED 2			/* ms between two that a backend asked for */
 #define FULL 25					/* percent of a slot's entries; more is taken sooner */
 
 /* An agent that has so many bytes to read is told nothing more for a while. */
@@ -174,7 +176,17 @@ schedule_take(PgnSupervision *sup, const PgnTaking *taking, int64 now)
 	else
 		sup->take_delay = sup->take_delay * 2;
 	sup->take_delay = Max(Min(sup->take_delay, TAKE_MOST), TAKE_LEAST);
+	sup->taken = now;
 	sup->next_take = now + sup->take_delay;
+}
+
+/* When the slots are to be taken next; a backend may have asked for it. */
+int64
+pgn_outbox_next_take(PgnSupervision *sup)
+{
+	if (pgn_slots_wanted())
+		sup->next_take = Min(sup->next_take, sup->taken + TAKE_WANTED);
+	return sup->next_take;
 }
 
 void

@@ -15,6 +15,8 @@ extern void pgn_outbox_settings(PgnSupervision *sup);
 extern void pgn_outbox_reset(PgnSupervision *sup);
 extern void pgn_outbox_quit(PgnSupervision *sup);
 
+extern int64 pgn_outbox_next_take(PgnSupervision *sup);
+
 /* Reads what the backends count; tells the agent, if there is one. */
 extern void pgn_outbox_take(PgnSupervision *sup, int64 now);
 

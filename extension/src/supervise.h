@@ -33,6 +33,7 @@ typedef struct PgnSupervision
 	uint64		events_sent;	/* position in the ring up to which it was sent */
 	uint64		event_sent;		/* number of the last event that it was sent */
 	uint32		request;		/* of the agent to take; 0 if there is none */
+	int64		taken;			/* when the slots were read last */
 	int64		next_take;
 	int64		take_delay;
 

@@ -201,14 +201,14 @@ turn(void)
 		pgn_supervise_reload(&supervision, now);
 	}
 	pgn_supervise_tick(&supervision, now);
-	if (now >= supervision.next_take)
+	if (now >= pgn_outbox_next_take(&supervision))
 		pgn_outbox_take(&supervision, now);
 	if (pgn_save && (supervision.save_soon || (supervision.save_wanted && now - saved >= SAVE_EVERY)))
 		save(now);
 	timeout = Min(timeout, supervision.next_take - now);
 	if (!pgn_supervise_live(&supervision))
-		timeout = Min(timeout, supervision.next_start - now);
-	wait_and_handle(Max(timeout, 10));
+		timeout = Min(timeout, Max(supervision.next_start - now, 10));
+	wait_and_handle(Max(timeout, 1));
 }
 
 /*
@@ -251,7 +251,7 @@ finish(void)
 	if (pgn_supervise_live(&supervision))
 		ereport(LOG,
 				(errmsg("pg_netstat: the agent did not end within %d s", QUIT_WAIT / 1000),
-				 errdetail("What it counted since it last published is lost.")));
+				 errdetail("The packets that it counted since it last published are lost.")));
 }
 
 void
