@@ -137,7 +137,7 @@ pgn_slots_wanted(void)
 void
 pgn_slot_max(PgnStatement *entry, uint64 bytes)
 {
-	uint64		epoch = *(volatile const uint64 *) &taken->statements[entry - pgn_slot->statements].epoch;
+	uint64		epoch = *(volatile const uint64 *) &pgn_slot_taken->statements[entry - pgn_slot->statements].epoch;
 
 	if (unlikely(entry->max_epoch != epoch))
 	{
