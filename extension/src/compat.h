@@ -14,6 +14,11 @@
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/queryjumble.h"
+#else
+#include "utils/queryjumble.h"
+#endif
 
 #if PG_VERSION_NUM < 140000
 #error "pg_netstat needs PostgreSQL 14 or later"
@@ -78,6 +83,15 @@ compat_reserve_prefix(const char *prefix)
 	EmitWarningsOnPlaceholders(prefix);
 #endif
 }
+
+/* Of a hook on ExecutorRun. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS queryDesc, direction, count
+#else
+#define COMPAT_EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS queryDesc, direction, count, execute_once
+#endif
 
 /* A set that lives until it is freed. */
 static inline WaitEventSet *

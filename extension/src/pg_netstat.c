@@ -16,6 +16,7 @@
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
+#include "statement.h"
 #include "version.h"
 #include "worker.h"
 
@@ -59,5 +60,6 @@ _PG_init(void)
 	if (IsBinaryUpgrade)
 		return;
 	pgn_session_install();
+	pgn_statement_init();
 	pgn_worker_register();
 }

@@ -168,6 +168,8 @@ end_connection(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
+	if (state == CONNECTION_OPEN)
+		pgn_statement_close();
 	pgn_slot_begin();
 	if (state == CONNECTION_OPEN)
 	{

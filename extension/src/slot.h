@@ -206,6 +206,7 @@ extern void pgn_slot_end(void);
 extern uint64 pgn_slot_serial(void);
 extern PgnAccount *pgn_slot_account(const PgnAccountKey *key);
 extern PgnStatement *pgn_slot_statement(const PgnStatementKey *key);
+extern void pgn_slot_max(PgnStatement *entry, uint64 bytes);
 
 /*
  * What connections counted that ended before they were given a place among the

@@ -64,12 +64,20 @@ func (t *Table[T, V]) move(to, from Key[T], v V) {
 	t.add(from, "", zero.Minus(v))
 }
 
+// SpecialNamed gives the special row that is shown by this name, Named if none is.
+func SpecialNamed(name string) Special {
+	for _, s := range []Special{None, Other, Local, Protocol} {
+		if name == s.String() {
+			return s
+		}
+	}
+	return Named
+}
+
 // networkNamed gives the key of the network that is shown by this name.
 func networkNamed(name string) Key[string] {
-	for _, s := range []Special{None, Other, Local} {
-		if name == s.String() {
-			return Key[string]{Special: s}
-		}
+	if s := SpecialNamed(name); s != Named {
+		return Key[string]{Special: s}
 	}
 	return Key[string]{Of: name}
 }

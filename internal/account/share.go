@@ -33,10 +33,11 @@ func (w *Who) Open(a link.Account) *Share {
 	}}
 }
 
-// Set says what the session has done for its account until now.
-func (s *Share) Set(now link.Traffic) {
+// Set says what the session has done for its account until now, and tells
+// whether that is news.
+func (s *Share) Set(now link.Traffic) bool {
 	if now == s.traffic {
-		return
+		return false
 	}
 	more := UsageOf(now).Minus(UsageOf(s.traffic))
 	s.traffic = now
@@ -44,6 +45,7 @@ func (s *Share) Set(now link.Traffic) {
 		e = e.shown()
 		e.live = e.live.Plus(more)
 	}
+	return true
 }
 
 // Close takes the session out of the rows: what it did is settled elsewhere.

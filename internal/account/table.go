@@ -115,6 +115,12 @@ func newTable[T comparable, V amounts[V]]() *Table[T, V] {
 	return &Table[T, V]{rows: map[Key[T]]*Row[T, V]{}}
 }
 
+// Bounded is a table whatever its rows are of.
+type Bounded interface {
+	Len() int
+	Bound(rows int)
+}
+
 // Len counts the rows that are shown.
 func (t *Table[T, V]) Len() int { return len(t.rows) - len(t.folded) }
 
@@ -162,6 +168,9 @@ func (t *Table[T, V]) row(k Key[T], label string) *Row[T, V] {
 		return r
 	}
 	t.makeRoom(1)
+	if r := t.rows[k]; r != nil {
+		return r // it is Other, made for those that were folded
+	}
 	return t.put(k, label)
 }
 

@@ -138,6 +138,19 @@ func (w *Who) AddWire(r engine.Reading) {
 	w.addWire(Key[netip.Addr]{Special: Other}, r.Other)
 }
 
+// Lack gives what of the packets' totals the clients' rows do not have.
+func (w *Who) Lack(total engine.Counts) engine.Counts {
+	var have Usage
+	for r := range w.Clients.All() {
+		have = have.Plus(r.Total())
+	}
+	lack := func(total uint64, have int64) uint64 { return total - min(total, uint64(max(have, 0))) }
+	return engine.Counts{
+		PacketsIn: lack(total.PacketsIn, have.PacketsIn), PacketsOut: lack(total.PacketsOut, have.PacketsOut),
+		BytesIn: lack(total.BytesIn, have.WireIn), BytesOut: lack(total.BytesOut, have.WireOut),
+	}
+}
+
 func (w *Who) addWire(client Key[netip.Addr], c engine.Counts) {
 	if c.Zero() {
 		return

@@ -34,6 +34,7 @@ const attrInfo = 2
 
 // struct tcp_info of linux/tcp.h. It only ever grows at its end.
 const (
+	offRetransmits   = 2
 	offOptions       = 5
 	offUnacked       = 24
 	offLastDataSent  = 44
@@ -181,7 +182,7 @@ func (s *Socket) decodeInfo(b []byte) {
 	}
 	word := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
 	long := func(at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
-	s.Options = b[offOptions]
+	s.Retransmits, s.Options = b[offRetransmits], b[offOptions]
 	s.Unacked = word(offUnacked)
 	s.LastDataSent, s.LastDataRecv = word(offLastDataSent), word(offLastDataRecv)
 	s.RTT = word(offRTT)

@@ -35,7 +35,8 @@ func TestDecode(t *testing.T) {
 	}
 	want := Socket{
 		Cookie: 0x1122334455667788, Local: local4, Remote: remote4, State: CloseWait, Options: info()[5], known: 232,
-		ReadQueue: 11, WriteQueue: 1022, BytesReceived: long(128), BytesSent: long(200), BytesRetrans: long(208),
+		Retransmits: info()[2],
+		ReadQueue:   11, WriteQueue: 1022, BytesReceived: long(128), BytesSent: long(200), BytesRetrans: long(208),
 		SegsIn: 140, SegsOut: 136, DataSegsIn: 152, DataSegsOut: 156, OutOfOrder: 224, TotalRetrans: 100, Unacked: 24, NotsentBytes: 144, SendWindow: 228,
 		DeliveryRate: long(160), RTT: 68, MinRTT: 148, BusyTime: long(168), RwndLimited: long(176),
 		SndbufLimited: long(184), LastDataSent: 44, LastDataRecv: 52,
