@@ -95,7 +95,7 @@ func TestStatementsWithoutAgent(t *testing.T) {
 	w.s.Await(t, "ebpf")
 	w.s.Over(t)
 	owns(t, "alice", w.s.Roles(t)["alice"], lasting)
-	inBytes, out := counted(clients[1:])
+	inBytes, out := sumOf(clients[1:])
 	is(t, "bob", w.s.Roles(t)["bob"], int64(len(clients)-1), inBytes, out)
 	if got := harness.SumOf(w.s.Statements(t, "usename = 'bob'")); got.BytesOut != out {
 		t.Errorf("bob's statements have %d bytes, the truth is %d", got.BytesOut, out)
