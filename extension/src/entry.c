@@ -161,3 +161,19 @@ pgn_slot_statement(const PgnStatementKey *key)
 	last = find_statement(key);
 	return last;
 }
+
+/* A call of an entry has sent so many bytes; the worker knows if this comes late for its epoch. */
+void
+pgn_slot_max(PgnStatement *entry, uint64 bytes)
+{
+	uint64		epoch = *(volatile const uint64 *) &pgn_slot_taken->statements[entry - pgn_slot->statements].epoch;
+
+	if (unlikely(entry->max_epoch != epoch))
+	{
+		entry->max_bytes = 0;
+		pg_write_barrier();
+		entry->max_epoch = epoch;
+	}
+	if (entry->max_bytes < bytes)
+		entry->max_bytes = bytes;
+}

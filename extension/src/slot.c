@@ -133,22 +133,6 @@ pgn_slots_wanted(void)
 	return wanted;
 }
 
-/* A call of an entry has sent so many bytes; the worker knows if this comes late for its epoch. */
-void
-pgn_slot_max(PgnStatement *entry, uint64 bytes)
-{
-	uint64		epoch = *(volatile const uint64 *) &pgn_slot_taken->statements[entry - pgn_slot->statements].epoch;
-
-	if (unlikely(entry->max_epoch != epoch))
-	{
-		entry->max_bytes = 0;
-		pg_write_barrier();
-		entry->max_epoch = epoch;
-	}
-	if (entry->max_bytes < bytes)
-		entry->max_bytes = bytes;
-}
-
 /*
  * Copies what the sequence lock protects, and the bytes of the protocol that
  * belong to that session; false if somebody is writing and does not end.
