@@ -63,8 +63,8 @@ func (w *world) many(t *testing.T, n int, role string, from ...netip.Addr) []*ha
 	return clients
 }
 
-// counted gives the sum of what clients counted.
-func counted(clients []*harness.Client) (in, out int64) {
+// sumOf gives the sum of what clients counted.
+func sumOf(clients []*harness.Client) (in, out int64) {
 	for _, c := range clients {
 		in, out = in+c.In.Load(), out+c.Out.Load()
 	}
@@ -113,7 +113,7 @@ func TestManySessions(t *testing.T) {
 	for _, c := range clients {
 		c.Close()
 	}
-	in, out := counted(clients)
+	in, out := sumOf(clients)
 	w.s.Over(t)
 	is(t, "alice", w.s.Roles(t)["alice"], sessions, in, out)
 	if left := w.s.Live(t); len(left) > 1 {
@@ -168,7 +168,7 @@ func TestClientsFolded(t *testing.T) {
 		clients = append(clients, c)
 	}
 	w.s.CaughtUp(t)
-	in, out := counted(clients)
+	in, out := sumOf(clients)
 	check := func(when string, live int64) {
 		t.Helper()
 		rows := w.s.Clients(t)
@@ -191,7 +191,7 @@ func TestClientsFolded(t *testing.T) {
 	w.s.Await(t, "ebpf")
 	w.s.CaughtUp(t)
 	drain(t, raw(t, lasting))
-	in, out = counted(clients)
+	in, out = sumOf(clients)
 	check("after a restart", 0)
 }
 

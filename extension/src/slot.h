@@ -169,6 +169,10 @@ typedef struct PgnSlot
 	uint64		protocol_out;	/* bytes of the session's messages so far */
 	uint64		messages;		/* of all sessions; tells the worker that statements changed */
 	uint64		folded;			/* how often "(other)" had to do */
+	uint64		times;			/* how often it had been taken when these were zero: */
+	uint32		new_accounts;	/* entries that were given another key since */
+	uint32		new_statements;
+	uint32		next_account;	/* the one to be given another key next, modulo their number */
 	PgnSession	session;
 	PgnAccount	accounts[PGN_ACCOUNTS];
 	PgnStatement statements[PGN_STATEMENTS];
@@ -188,6 +192,7 @@ pgn_max_is_new(const PgnStatement *entry, const PgnTakenStatement *taken)
 
 /* This backend's slot, NULL before it has one and after its end. */
 extern PgnSlot *pgn_slot;
+extern const PgnTaken *pgn_slot_taken;
 
 extern Size pgn_slots_size(void);
 extern void pgn_slots_attach(void);
@@ -195,6 +200,7 @@ extern int	pgn_slots_count(void);
 
 /* For the slot's backend. */
 extern void pgn_slot_acquire(void);
+extern void pgn_slots_want(void);
 extern void pgn_slot_begin(void);
 extern void pgn_slot_end(void);
 extern uint64 pgn_slot_serial(void);
