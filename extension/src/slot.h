@@ -219,6 +219,7 @@ extern void pgn_refused_add(const PgnAccountCounters *counters);
 
 /* For the worker. */
 extern bool pgn_slots_wanted(void);
+extern bool pgn_slot_used(int index);
 extern PgnSlot *pgn_slot_at(int index);
 extern PgnTaken *pgn_taken_at(int index);
 extern bool pgn_slot_read(const PgnSlot *slot, PgnSession *session, PgnAccount *accounts,
