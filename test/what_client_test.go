@@ -180,13 +180,6 @@ func (c *rawClient) expectEnd() {
 	}
 }
 
-// close ends the session and waits until it has ended.
-func (c *rawClient) close() {
-	c.t.Helper()
-	c.send(&pgproto3.Terminate{})
-	c.expectEnd()
-}
-
 // The messages of a client, in short.
 
 func query(sql string) pgproto3.FrontendMessage { return &pgproto3.Query{String: sql} }

@@ -16,13 +16,17 @@
 #define COUNTER_WORDS(type) (sizeof(type) / sizeof(uint64))
 #define REFUSED_WORDS COUNTER_WORDS(PgnAccountCounters)
 
-/* All is zero at first, which new shared memory is by itself: it need not be touched. */
+/*
+ * All is zero at first, which new shared memory is by itself: slots that were
+ * never used are not touched, and take no memory of the machine.
+ */
 typedef struct Slots
 {
 	pg_atomic_uint64 serial;	/* of the session opened last */
 	pg_atomic_uint64 refused[REFUSED_WORDS];	/* as in PgnAccountCounters */
 	PgnAccountCounters refused_taken;
 	bool		wanted;			/* a backend asks that the slots be taken soon */
+	bool		used[FLEXIBLE_ARRAY_MEMBER];	/* each slot, ever */
 } Slots;
 
 PgnSlot    *pgn_slot = NULL;
@@ -31,7 +35,7 @@ const PgnTaken *pgn_slot_taken = NULL;
 static Slots *slots = NULL;
 
 /* Two backends must not write to the same line of a cache. */
-#define SLOTS_SIZE CACHELINEALIGN(sizeof(Slots))
+#define SLOTS_SIZE CACHELINEALIGN(offsetof(Slots, used) + pgn_slots_count())
 #define SLOT_SIZE CACHELINEALIGN(sizeof(PgnSlot))
 #define TAKEN_SIZE CACHELINEALIGN(sizeof(PgnTaken))
 
@@ -45,6 +49,13 @@ Size
 pgn_slots_size(void)
 {
 	return add_size(SLOTS_SIZE, mul_size(SLOT_SIZE + TAKEN_SIZE, pgn_slots_count()));
+}
+
+/* Tells whether a slot was ever used. */
+bool
+pgn_slot_used(int index)
+{
+	return slots->used[index];
 }
 
 PgnSlot *
@@ -107,6 +118,7 @@ pgn_slot_acquire(void)
 		pgn_slot->statements[PGN_OTHER].serial = 2;
 	}
 	pgn_slot_end();
+	slots->used[index] = true;
 }
 
 /*
