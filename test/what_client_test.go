@@ -42,6 +42,7 @@ type rawClient struct {
 	calls map[string]int64 // bytes of the present call of each
 	data  int64            // rows since it began or went on
 	owner string           // of the last message
+	value []byte           // first column of the last row
 }
 
 type rawMessage struct {
@@ -163,6 +164,7 @@ func (c *rawClient) take(kind byte, wanted string) {
 	switch kind {
 	case 'D':
 		c.data++
+		c.value = m.body[min(6, len(m.body)):] // after the counts of columns and of bytes
 	case 's':
 		s.Rows += c.data
 	case 'C':
