@@ -42,6 +42,7 @@ type rawClient struct {
 	calls map[string]int64 // bytes of the present call of each
 	data  int64            // rows since it began or went on
 	owner string           // of the last message
+	value []byte           // first column of the last row
 }
 
 type rawMessage struct {
@@ -163,6 +164,7 @@ func (c *rawClient) take(kind byte, wanted string) {
 	switch kind {
 	case 'D':
 		c.data++
+		c.value = m.body[min(6, len(m.body)):] // after the counts of columns and of bytes
 	case 's':
 		s.Rows += c.data
 	case 'C':
@@ -178,13 +180,6 @@ func (c *rawClient) expectEnd() {
 	if n, err := c.conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		c.t.Fatalf("the connection should end: %d bytes, %v", n, err)
 	}
-}
-
-// close ends the session and waits until it has ended.
-func (c *rawClient) close() {
-	c.t.Helper()
-	c.send(&pgproto3.Terminate{})
-	c.expectEnd()
 }
 
 // The messages of a client, in short.

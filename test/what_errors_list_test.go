@@ -76,12 +76,10 @@ func errorForms() []form {
 			{send: messages{query("SELECT pg_sleep(600)")}},
 			{act: sleeps + "PERFORM pg_terminate_backend({pid}); END$$", want: "a:TE !"},
 		},
-		ends: true,
 	}, {
 		name:   "terminated between statements",
 		owners: owners{"a": "SELECT $1"},
 		steps:  []step{simple("SELECT 1", "a:TDC p:Z"), {act: "SELECT pg_terminate_backend({pid})", want: "n:E !"}},
-		ends:   true,
 	}}
 }
 

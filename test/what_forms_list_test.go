@@ -247,6 +247,20 @@ func copyForms() []form {
 			simple("COPY missing FROM STDIN", "x:E p:Z"),
 		},
 	}, {
+		name:   "copy in that is terminated",
+		owners: owners{"a": "COPY kept FROM STDIN"},
+		steps: []step{
+			simple("COPY kept FROM STDIN", "a:G"),
+			{send: messages{copyData("604\tx\n"), &pgproto3.CopyDone{}}, want: "+a:C p:Z"},
+			simple("COPY kept FROM STDIN", "a:G"),
+			{send: messages{copyData("605\tx\n")}},
+			{act: `DO $$BEGIN
+				FOR i IN 1 .. 6000 LOOP
+					EXIT WHEN EXISTS (SELECT FROM pg_stat_progress_copy WHERE pid = {pid} AND bytes_processed = 6);
+					PERFORM pg_stat_clear_snapshot(), pg_sleep(0.01);
+				END LOOP; PERFORM pg_terminate_backend({pid}); END$$`, want: "+a:E !"},
+		},
+	}, {
 		name:   "copy in with triggers",
 		owners: owners{"a": "COPY deferred FROM STDIN"},
 		steps: []step{

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -17,7 +18,6 @@ type form struct {
 	owners
 	steps      []step
 	parameters map[string]string // of the startup, besides user and database
-	ends       bool              // the server ends the session
 }
 
 // owners names statements by a letter: their text as pg_stat_statements has it,
@@ -59,14 +59,21 @@ func TestBytesOfEachForm(t *testing.T) {
 			}
 			s := harness.NewServer(t, harness.Options{Settings: settings})
 			s.Exec(t, formsSchema)
+			played := make([]*rawClient, len(forms))
 			for i, f := range forms {
-				t.Run(f.name, func(t *testing.T) { runForm(t, s, f, fmt.Sprintf("form%d", i)) })
+				t.Run(f.name, func(t *testing.T) { played[i] = play(t, s, f, fmt.Sprintf("form%d", i)) })
+			}
+			for i, f := range forms {
+				if played[i] != nil {
+					t.Run(f.name+", counted", func(t *testing.T) { compare(t, s, f, fmt.Sprintf("form%d", i), played[i].sums) })
+				}
 			}
 		})
 	}
 }
 
-func runForm(t *testing.T, s *harness.Server, f form, role string) {
+// play goes through a form. The session stays, so that each has a slot of its own.
+func play(t *testing.T, s *harness.Server, f form, role string) *rawClient {
 	t.Helper()
 	s.Exec(t, fmt.Sprintf("CREATE ROLE %[1]s LOGIN SUPERUSER; CREATE ROLE %[1]s_other; GRANT %[1]s_other TO %[1]s", role))
 	if f.setup != "" {
@@ -79,11 +86,11 @@ func runForm(t *testing.T, s *harness.Server, f form, role string) {
 	c := newRawClient(t, s, parameters)
 	for _, st := range f.steps {
 		if st.act != "" {
-			s.Exec(t, words(t, s, role).Replace(st.act))
+			s.Exec(t, complete(t, s, role, st.act))
 		}
 		for i, m := range st.send {
 			if q, ok := m.(*pgproto3.Query); ok {
-				st.send[i] = query(words(t, s, role).Replace(q.String))
+				st.send[i] = query(complete(t, s, role, q.String))
 			}
 		}
 		if st.send != nil {
@@ -91,24 +98,25 @@ func runForm(t *testing.T, s *harness.Server, f form, role string) {
 		}
 		c.expect(strings.ReplaceAll(st.want, "\n", " "))
 	}
-	if !f.ends {
-		c.close()
-	}
-	compare(t, s, f, role, c.sums)
+	return c
 }
 
-// words puts what a form cannot know in place of {role}, {pid} and {lsn}.
-func words(t *testing.T, s *harness.Server, role string) *strings.Replacer {
+// complete puts what a form cannot know in place of {role}, {pid} and {lsn}.
+func complete(t *testing.T, s *harness.Server, role, text string) string {
 	t.Helper()
+	if !strings.Contains(text, "{") {
+		return text
+	}
 	now := harness.Rows[struct{ PID, LSN string }](t, s, `SELECT pid::text, pg_current_wal_flush_lsn()::text
 		FROM pg_stat_activity WHERE usename = $1 AND backend_type IN ('client backend', 'walsender')`, role)
-	return strings.NewReplacer("{role}", role, "{pid}", now[0].PID, "{lsn}", now[0].LSN)
+	return strings.NewReplacer("{role}", role, "{pid}", now[0].PID, "{lsn}", now[0].LSN).Replace(text)
 }
 
-// keys finds the statements' keys as pg_stat_statements has them, by letter.
-func (f form) keys(t *testing.T, s *harness.Server, role string) map[string]string {
+// letters gives the letter of each statement by its role and queryid, which
+// pg_stat_statements has for its text.
+func (f form) letters(t *testing.T, s *harness.Server, role string) map[string]string {
 	t.Helper()
-	keys := map[string]string{}
+	letters := map[string]string{}
 	for letter, text := range f.owners {
 		user := role
 		if rest, ok := strings.CutPrefix(text, "other/"); ok {
@@ -121,81 +129,71 @@ func (f form) keys(t *testing.T, s *harness.Server, role string) map[string]stri
 			known := harness.Rows[struct{ Text string }](t, s, `SELECT query FROM pg_stat_statements WHERE userid = $1::regrole`, user)
 			t.Fatalf("pg_stat_statements has %d times %q of %s, and these: %q", len(ids), text, user, known)
 		}
-		keys[letter] = fmt.Sprintf("%s %d", user, ids[0].ID)
+		letters[fmt.Sprintf("%s %d", user, ids[0].ID)] = letter
 	}
-	return keys
+	return letters
 }
 
-// counted are the rows of pg_netstat_statements.
+// counted is a row of pg_netstat_statements.
 type counted struct {
 	Usename, Class string
 	QueryID        int64
 	sums
 }
 
-// statementsQuery reads them for some roles.
-var statementsQuery = `SELECT usename, coalesce(statement, ''), coalesce(queryid, 0), calls, bytes_out, messages_out,
+const statementsQuery = `SELECT usename, coalesce(statement, ''), coalesce(queryid, 0), calls, bytes_out, messages_out,
 	coalesce(rows, 0), coalesce(max_bytes_out, 0), coalesce(bytes_in, 0) FROM pg_netstat_statements WHERE usename = ANY ($1)`
 
 // compare waits until the server's figures are the client's.
-func compare(t *testing.T, s *harness.Server, f form, role string, want map[string]*sums) {
+func compare(t *testing.T, s *harness.Server, f form, role string, wanted map[string]*sums) {
 	t.Helper()
-	letters := map[string]string{}
-	for letter, key := range f.keys(t, s, role) {
-		letters[key] = letter
-	}
-	for _, letter := range []string{"p", "n", "x"} {
-		if w := want[letter]; w != nil {
-			// They have no calls of their own.
-			w.Calls, w.Max = 0, 0
+	letters := f.letters(t, s, role)
+	unknown := "unknown"
+	want := map[string]sums{}
+	for letter, w := range wanted {
+		if letter == "x" {
+			letter, unknown = "n", "n"
 		}
+		addTo(want, letter, *w)
 	}
-	var got map[string]*sums
 	harness.Until(t, patience, "figures of each statement", func() error {
-		got = map[string]*sums{}
+		got := map[string]sums{}
 		for _, row := range harness.Rows[counted](t, s, statementsQuery, []string{role, role + "_other"}) {
-			letter := "x"
-			switch row.Class {
-			case "(protocol)":
-				letter = "p"
-			case "(none)":
-				letter = "n"
-			case "":
-				if l := letters[fmt.Sprintf("%s %d", row.Usename, row.QueryID)]; l != "" {
-					letter = l
-				}
-			default:
-				letter = row.Class
+			letter := map[string]string{"(protocol)": "p", "(none)": "n", "": letters[fmt.Sprintf("%s %d", row.Usename, row.QueryID)]}[row.Class]
+			if letter == "" {
+				letter = unknown
 			}
-			if got[letter] == nil {
-				got[letter] = &sums{}
-			}
-			if letter == "p" || letter == "n" || letter == "x" {
-				row.Calls, row.Max = 0, 0
-			}
-			got[letter].add(row.sums)
+			addTo(got, letter, row.sums)
 		}
 		return difference(want, got)
 	})
 }
 
+// addTo adds to a letter's figures. What is of no statement has no calls.
+func addTo(all map[string]sums, letter string, more sums) {
+	if letter == "p" || letter == "n" {
+		more.Calls, more.Max = 0, 0
+	}
+	sum := all[letter]
+	sum.add(more)
+	all[letter] = sum
+}
+
 // difference tells where figures differ.
-func difference(want, got map[string]*sums) error {
+func difference(want, got map[string]sums) error {
 	var wrong []string
 	for letter, w := range want {
-		if g := got[letter]; g == nil {
-			wrong = append(wrong, fmt.Sprintf("%s: there is none, it should be %+v", letter, *w))
-		} else if *g != *w {
-			wrong = append(wrong, fmt.Sprintf("%s: %+v, it should be %+v", letter, *g, *w))
+		if g := got[letter]; g != w {
+			wrong = append(wrong, fmt.Sprintf("%s: %+v, it should be %+v", letter, g, w))
 		}
 	}
 	for letter, g := range got {
-		if want[letter] == nil {
-			wrong = append(wrong, fmt.Sprintf("%s: %+v, there should be none", letter, *g))
+		if _, ok := want[letter]; !ok {
+			wrong = append(wrong, fmt.Sprintf("%s: %+v, there should be none", letter, g))
 		}
 	}
 	if wrong != nil {
-		return fmt.Errorf("%s", strings.Join(wrong, "\n"))
+		return errors.New(strings.Join(wrong, "\n"))
 	}
 	return nil
 }

@@ -19,9 +19,10 @@ func TestJoinsStatStatements(t *testing.T) {
 			w.s.Exec(t, "CREATE EXTENSION pg_stat_statements")
 			modes := []string{"simple", "extended", "prepared"}
 			w.roles(t, modes...)
+			const clients, transactions = 2, 200
 			for _, mode := range modes {
 				w.s.Exec(t, fmt.Sprintf("GRANT pg_read_all_data, pg_write_all_data TO %s", mode))
-				w.client().Pgbench(t, w.v4(), "-c", "2", "-t", "200", "-M", mode, "-U", mode)
+				w.client().Pgbench(t, w.v4(), "-c", fmt.Sprint(clients), "-t", fmt.Sprint(transactions), "-M", mode, "-U", mode)
 			}
 			w.s.Over(t)
 			type row struct {
@@ -36,6 +37,11 @@ func TestJoinsStatStatements(t *testing.T) {
 				JOIN pg_roles AS r ON r.oid = userid
 				WHERE r.rolname = ANY ($1)`, modes)
 			for _, r := range rows {
+				if r.Role == "prepared" && (r.Query == "BEGIN" || r.Query == "END") {
+					// Up to PostgreSQL 16 pg_stat_statements takes the number from the prepared
+					// statement itself, so that it knows the first call only.
+					r.OtherCalls = clients * transactions
+				}
 				if r.Calls != r.OtherCalls || r.Rows != r.OtherRows || r.BytesOut <= 0 {
 					t.Errorf("%+v", r)
 				}

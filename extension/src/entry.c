@@ -55,38 +55,70 @@ account_is_read(int index)
 		memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0;
 }
 
+/* Gives an entry that was read another key. */
+static PgnAccount *
+give_account(int index, const PgnAccountKey *key)
+{
+	PgnAccount *entry = &pgn_slot->accounts[index];
+
+	/* The worker read the entry before it said so. */
+	pg_memory_barrier();
+	entry->serial += 2;
+	entry->key = *key;
+	memset(&entry->counters, 0, sizeof(entry->counters));
+	many_accounts |= note_new_key(&pgn_slot->new_accounts, MANY_ACCOUNTS);
+	return entry;
+}
+
+static bool
+has_key(const PgnAccount *entry, const PgnAccountKey *key)
+{
+	return entry->serial != 0 && memcmp(&entry->key, key, sizeof(*key)) == 0;
+}
+
 /*
- * The account of a key, whose unused bytes are zero; "(other)" if all that there
- * are hold what was not read. To be called between begin and end.
+ * The account of all names of a session that find no place: its database, role
+ * and client are known at least. "(other)" if even that is taken, by the session
+ * before.
+ */
+static PgnAccount *
+nameless_account(const PgnAccountKey *key)
+{
+	PgnAccountKey nameless = *key;
+
+	if ((key->flags & PGN_KEY_NONE) == 0)
+		nameless.flags |= PGN_KEY_NAMELESS;
+	memset(nameless.application, 0, sizeof(nameless.application));
+	pgn_slot->folded++;
+	if (has_key(&pgn_slot->accounts[PGN_NAMELESS], &nameless))
+		return &pgn_slot->accounts[PGN_NAMELESS];
+	if (account_is_read(PGN_NAMELESS))
+		return give_account(PGN_NAMELESS, &nameless);
+	return &pgn_slot->accounts[PGN_OTHER];
+}
+
+/*
+ * The account of a key, whose unused bytes are zero, or what is nearest to it if all
+ * that there are hold what was not read. To be called between begin and end.
  */
 PgnAccount *
 pgn_slot_account(const PgnAccountKey *key)
 {
-	for (int i = 1; i < PGN_ACCOUNTS; i++)
-	{
-		PgnAccount *entry = &pgn_slot->accounts[i];
+	const uint32 named = PGN_ACCOUNTS - PGN_NAMELESS - 1;
 
-		if (entry->serial != 0 && memcmp(&entry->key, key, sizeof(*key)) == 0)
-			return entry;
-	}
-	for (int i = 1; i < PGN_ACCOUNTS; i++)
+	for (int i = PGN_NAMELESS + 1; i < PGN_ACCOUNTS; i++)
 	{
-		uint32		index = pgn_slot->next_account % (PGN_ACCOUNTS - 1) + 1;
-		PgnAccount *entry = &pgn_slot->accounts[index];
-
-		pgn_slot->next_account++;
-		if (!account_is_read(index))
-			continue;
-		/* The worker read the entry before it said so. */
-		pg_memory_barrier();
-		entry->serial += 2;
-		memcpy(&entry->key, key, sizeof(*key));
-		memset(&entry->counters, 0, sizeof(entry->counters));
-		many_accounts |= note_new_key(&pgn_slot->new_accounts, MANY_ACCOUNTS);
-		return entry;
+		if (has_key(&pgn_slot->accounts[i], key))
+			return &pgn_slot->accounts[i];
 	}
-	pgn_slot->folded++;
-	return &pgn_slot->accounts[PGN_OTHER];
+	for (uint32 i = 0; i < named; i++)
+	{
+		int			index = PGN_NAMELESS + 1 + pgn_slot->next_account++ % named;
+
+		if (account_is_read(index))
+			return give_account(index, key);
+	}
+	return nameless_account(key);
 }
 
 static inline bool

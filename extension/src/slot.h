@@ -35,9 +35,10 @@
 
 #include "tcpinfo.h"
 
-#define PGN_ACCOUNTS 8			/* entry 0 is "(other)" */
+#define PGN_ACCOUNTS 16			/* entry 0 is "(other)" */
 #define PGN_STATEMENTS 64		/* entry 0 is "(other)" */
 #define PGN_OTHER 0
+#define PGN_NAMELESS 1			/* account of a session under names that have no place */
 
 #define PGN_FAMILY_UNIX 1
 #define PGN_FAMILY_IPV4 4
@@ -65,6 +66,7 @@ typedef struct PgnAccountKey
 
 #define PGN_KEY_NONE 1			/* of no session: database, role and application are unknown */
 #define PGN_KEY_OTHER 2			/* of whom is not known, as the slot was full */
+#define PGN_KEY_NAMELESS 4		/* the application is not known, as the slot was full */
 
 typedef struct PgnAccountCounters
 {

@@ -57,35 +57,31 @@ ownerless_entry(PgnStatementClass class)
 	return ownerless[class] = pgn_slot_statement(&key);
 }
 
-/* Whether a message may be of a statement; others serve the protocol. */
-static bool
-may_be_of_statement(char type)
-{
-	switch (type)
-	{
-		case 'D':				/* DataRow */
-		case 'd':				/* CopyData */
-		case 'c':				/* CopyDone */
-		case 'G':				/* CopyInResponse */
-		case 'H':				/* CopyOutResponse */
-		case 'W':				/* CopyBothResponse */
-		case 'T':				/* RowDescription */
-		case 'C':				/* CommandComplete */
-		case 's':				/* PortalSuspended */
-		case 'I':				/* EmptyQueryResponse */
-		case 'N':				/* NoticeResponse */
-		case 'E':				/* ErrorResponse */
-			return true;
-		default:
-			return false;
-	}
-}
+/* What a type of message tells; others serve the protocol and nothing else. */
+#define OF_STATEMENT 1			/* it is of a statement, if one is known */
+#define ENDS 2					/* with it a call ends, or the answer to the client does */
+
+static const uint8 told[256] = {
+	['T'] = OF_STATEMENT,		/* RowDescription */
+	['D'] = OF_STATEMENT,		/* DataRow */
+	['G'] = OF_STATEMENT,		/* CopyInResponse */
+	['H'] = OF_STATEMENT,		/* CopyOutResponse */
+	['W'] = OF_STATEMENT,		/* CopyBothResponse */
+	['d'] = OF_STATEMENT,		/* CopyData */
+	['c'] = OF_STATEMENT,		/* CopyDone */
+	['N'] = OF_STATEMENT,		/* NoticeResponse */
+	['C'] = OF_STATEMENT | ENDS,	/* CommandComplete */
+	['s'] = OF_STATEMENT | ENDS,	/* PortalSuspended */
+	['I'] = OF_STATEMENT | ENDS,	/* EmptyQueryResponse */
+	['E'] = OF_STATEMENT | ENDS,	/* ErrorResponse */
+	['Z'] = ENDS,				/* ReadyForQuery */
+};
 
 /* A RowDescription outside of a portal answers a Describe, if it answers no replication command. */
 static PgnStatementClass
 ownerless_class(char type)
 {
-	if (!may_be_of_statement(type) || (type == 'T' && !am_walsender))
+	if ((told[(uint8) type] & OF_STATEMENT) == 0 || (type == 'T' && !am_walsender))
 		return PGN_CLASS_PROTOCOL;
 	return PGN_CLASS_NONE;
 }
@@ -146,9 +142,10 @@ void
 pgn_statement_message(char type, const char *body, size_t len)
 {
 	const uint64 bytes = HEADER + len;
+	const uint8 tells = told[(uint8) type];
 	PgnStatement *entry;
 
-	if (may_be_of_statement(type) && (pgn_call.lives || pgn_call_adopt(type == 'C')))
+	if ((tells & OF_STATEMENT) != 0 && (pgn_call.lives || pgn_call_adopt(type == 'C')))
 	{
 		entry = pgn_call_count();
 		pgn_call.bytes += bytes;
@@ -158,7 +155,8 @@ pgn_statement_message(char type, const char *body, size_t len)
 		entry = ownerless_entry(ownerless_class(type));
 	entry->counters.bytes_out += bytes;
 	entry->counters.messages++;
-	end_with(type, body, len);
+	if ((tells & ENDS) != 0)
+		end_with(type, body, len);
 }
 
 /* The session ends, perhaps in the middle of a statement. */

@@ -27,7 +27,7 @@ func (w *Who) Open(a link.Account) *Share {
 	return &Share{account: a, network: network, entries: [tablesOfWho]*Entry[Usage]{
 		inDatabases:    w.Databases.open(keyOf(a, a.DatabaseID), a.Database),
 		inRoles:        w.Roles.open(keyOf(a, a.RoleID), a.Role),
-		inApplications: w.Applications.open(keyOf(a, a.Application), ""),
+		inApplications: w.Applications.open(applicationKey(a), ""),
 		inClients:      w.Clients.open(client, networkName(network)),
 		inNetworks:     w.Networks.open(network, ""),
 	}}

@@ -35,13 +35,23 @@ type world struct {
 	stuck   bool       // readings never come
 	client  netip.Addr // of one packet in each reading
 
-	sockets []sockdiag.Socket
+	mu      sync.Mutex
+	sockets []sockdiag.Socket // of a dump
 	dumpErr error
 	room    uint64 // bytes of a set; 0 for plenty
 }
 
 func (w *world) Dump(_ uint16, into []sockdiag.Socket) ([]sockdiag.Socket, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return append(into[:0], w.sockets...), w.dumpErr
+}
+
+// connected says what the next dumps have.
+func (w *world) connected(err error, sockets ...sockdiag.Socket) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dumpErr, w.sockets = err, sockets
 }
 
 func (w *world) Find(Config) (Found, error)                { return w.found, w.findErr }
@@ -198,11 +208,13 @@ func (wk *worker) write(frames ...[]byte) {
 
 // answer ends the batch that the agent has asked for.
 func (wk *worker) answer(request uint32) {
-	if !wk.silent {
-		wk.mu.Lock()
-		batch, seq := wk.batch, wk.seq
+	wk.mu.Lock()
+	silent, batch, seq := wk.silent, wk.batch, wk.seq
+	if !silent {
 		wk.batch = nil
-		wk.mu.Unlock()
+	}
+	wk.mu.Unlock()
+	if !silent {
 		wk.write(append(batch, link.Taken{Request: request, Seq: seq}.Encode())...)
 	}
 }

@@ -30,10 +30,9 @@ func (wk *worker) say(frames ...[]byte) {
 // event makes an event part of it.
 func (wk *worker) event(c link.Change) {
 	wk.mu.Lock()
+	defer wk.mu.Unlock()
 	wk.seq++
-	seq := wk.seq
-	wk.mu.Unlock()
-	wk.say(link.Event{Seq: seq, Change: c}.Encode())
+	wk.batch = append(wk.batch, link.Event{Seq: wk.seq, Change: c}.Encode())
 }
 
 // end ends the batch, as the worker does of itself.
@@ -73,7 +72,7 @@ func TestSessionIsShownWhileItLivesAndAfter(t *testing.T) {
 		wk.end()
 		wk.event(link.AccountChange{Account: alice, Opened: 1})
 		wk.say(live(1).Encode())
-		w.sockets = []sockdiag.Socket{socket(1, 100, 1000), socket(99, 5, 5)}
+		w.connected(nil, socket(1, 100, 1000), socket(99, 5, 5))
 		p := wk.after(1500 * time.Millisecond)
 		if p.total(view.Roles, "bytes_out") != 1000 || p.total(view.Roles, "live_sessions") != 1 || p.total(view.Activity, "bytes_in") != 100 {
 			t.Errorf("role %v, session %v", p.rows(view.Roles), p.rows(view.Activity))
@@ -81,7 +80,7 @@ func TestSessionIsShownWhileItLivesAndAfter(t *testing.T) {
 		if p.set["events"] != "1" || p.status("sessions_live") != int64(1) {
 			t.Errorf("events through %s, %v", p.set["events"], p.status("sessions_live"))
 		}
-		w.sockets = []sockdiag.Socket{socket(1, 200, 3000)}
+		w.connected(nil, socket(1, 200, 3000))
 		p = wk.after(time.Second)
 		if speed := p.value(view.Activity, "bytes_out_speed"); speed != 2000.0 || p.value(view.Databases, "bytes_in_speed") != 100.0 {
 			t.Errorf("speed %v, %v", speed, p.rows(view.Databases))
@@ -101,7 +100,9 @@ func TestSessionIsShownWhileItLivesAndAfter(t *testing.T) {
 func TestIntervalsDoNotWaitForTheWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wk := employ(t, &world{}, nil)
+		wk.mu.Lock()
 		wk.silent = true
+		wk.mu.Unlock()
 		p := wk.after(35*time.Second + 20*time.Millisecond)
 		rows := p.rows(view.History)
 		if len(rows) != 3 {
@@ -129,7 +130,7 @@ func TestResetOfSessions(t *testing.T) {
 		wk.event(link.StatementChange{Calls: 1, BytesOut: 9})
 		wk.say(live(1).Encode())
 		wk.after(2500 * time.Millisecond)
-		w.sockets = []sockdiag.Socket{socket(1, 100, 1000)} // unseen when the reset comes
+		w.connected(nil, socket(1, 100, 1000)) // unseen when the reset comes
 		wk.send('Z', numbers(9))
 		p := wk.after(30 * time.Millisecond)
 		if p.set["reset"] != "9" || p.total(view.Roles, "bytes_out") != 0 || p.total(view.Roles, "sessions") != 0 ||
@@ -154,15 +155,15 @@ func TestNextAgentKnowsTheSessions(t *testing.T) {
 			wk := employ(t, w, nil)
 			opened := link.Event{Seq: 1, Change: link.AccountChange{Account: alice, Opened: 1}}
 			closed := link.Event{Seq: 2, Change: link.AccountChange{Account: alice, Closed: 1, Traffic: link.Traffic{BytesIn: 250, BytesOut: 3500}}}
-			wk.seq = 1
-			wk.say(opened.Encode(), live(1).Encode())
-			w.sockets = []sockdiag.Socket{socket(1, 100, 1000)}
+			wk.mu.Lock()
+			wk.seq, wk.batch = 1, [][]byte{opened.Encode(), live(1).Encode()}
+			wk.mu.Unlock()
+			w.connected(nil, socket(1, 100, 1000))
 			go func() {
 				time.Sleep(1200 * time.Millisecond)
 				wk.mu.Lock()
-				wk.seq = 2
+				wk.seq, wk.batch = 2, append(wk.batch, closed.Encode(), link.Ended(1))
 				wk.mu.Unlock()
-				wk.say(closed.Encode(), link.Ended(1))
 				wk.end()
 			}()
 			p := wk.after(moment)
@@ -173,14 +174,16 @@ func TestNextAgentKnowsTheSessions(t *testing.T) {
 			if p.set != nil {
 				fmt.Sscan(p.set["events"], &seq)
 			}
-			w.sockets = nil
+			w.connected(nil)
 			wk = employFrom(t, w, p.set, seq)
+			wk.mu.Lock()
 			for _, e := range []link.Event{opened, closed} {
 				if e.Seq > seq {
-					wk.say(e.Encode())
+					wk.batch = append(wk.batch, e.Encode())
 				}
 			}
 			wk.seq = 2
+			wk.mu.Unlock()
 			wk.end()
 			p = wk.after(2 * time.Second)
 			for _, table := range []link.Table{view.Databases, view.Roles, view.Applications} {
@@ -247,8 +250,8 @@ func TestNetworksThatCannotBe(t *testing.T) {
 // What does not fit into a small set is added up or left out, and said.
 func TestSmallMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wk := employ(t, &world{room: 512 << 10}, nil, "pg_netstat.interval=1", "pg_netstat.history=86400")
-		for i := range 900 {
+		wk := employ(t, &world{room: 128 << 10}, nil, "pg_netstat.interval=1", "pg_netstat.history=86400")
+		for i := range 400 {
 			a := alice
 			a.Application, a.Remote.IP = fmt.Sprint("application ", i), netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
 			wk.event(link.AccountChange{Account: a, Opened: 1, Traffic: link.Traffic{BytesOut: 10}})
@@ -256,18 +259,18 @@ func TestSmallMemory(t *testing.T) {
 			l.Account = a
 			wk.say(l.Encode())
 		}
-		p := wk.after(2000 * time.Second)
+		p := wk.after(400 * time.Second)
 		size := 0
 		for name, data := range p.set {
 			if strings.HasPrefix(name, "pg_netstat") {
 				size += len(data)
 			}
 		}
-		if size > 512<<10 {
+		if size > 128<<10 {
 			t.Errorf("%d bytes are published", size)
 		}
 		for _, table := range []link.Table{view.Applications, view.Clients, view.Roles} {
-			if n := p.sum(table, "sessions"); n != 900 {
+			if n := p.sum(table, "sessions"); n != 400 {
 				t.Errorf("%s has %d sessions in %d rows", table.Name, n, len(p.rows(table)))
 			}
 		}
@@ -277,7 +280,7 @@ func TestSmallMemory(t *testing.T) {
 				t.Errorf("warning %q lacks %q", warning, want)
 			}
 		}
-		if n := len(p.rows(view.History)); n < 100 {
+		if n := len(p.rows(view.History)); n < 20 {
 			t.Errorf("%d intervals are left", n)
 		}
 		wk.leave()
@@ -290,14 +293,14 @@ func TestSocketsThatCannotBeRead(t *testing.T) {
 		wk := employ(t, w, nil)
 		wk.event(link.AccountChange{Account: alice, Opened: 1})
 		wk.say(live(1).Encode())
-		w.sockets = []sockdiag.Socket{socket(1, 100, 1000)}
+		w.connected(nil, socket(1, 100, 1000))
 		wk.after(2500 * time.Millisecond)
-		w.dumpErr, w.sockets = errors.New("not permitted"), nil
+		w.connected(errors.New("not permitted"))
 		p := wk.after(time.Second)
 		if p.total(view.Roles, "bytes_out") != 1000 || !strings.Contains(fmt.Sprint(p.status("warning")), "not permitted") {
 			t.Errorf("role %v, warning %v", p.rows(view.Roles), p.status("warning"))
 		}
-		w.dumpErr, w.sockets = nil, []sockdiag.Socket{socket(1, 100, 1500)}
+		w.connected(nil, socket(1, 100, 1500))
 		p = wk.after(time.Second)
 		if p.total(view.Roles, "bytes_out") != 1500 || p.status("warning") != nil {
 			t.Errorf("role %v, warning %v", p.rows(view.Roles), p.status("warning"))
