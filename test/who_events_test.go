@@ -121,6 +121,10 @@ func TestEventsArriveOnce(t *testing.T) {
 		t.Errorf("the proxy saw %d sessions", sessions)
 	}
 	has(t, "all sessions", l.Sum(ofRole("bench")), sessions, sessions, 0, want.In, want.Out)
+	user := harness.Value[uint32](t, p.s, "SELECT 'bench'::regrole::oid")
+	if sent := int64(l.SentFor(user)); sent != want.Out {
+		t.Errorf("statements sent %d bytes, the proxy saw %d", sent, want.Out)
+	}
 	if l.Folded != 0 {
 		t.Errorf("%d attributions are lost", l.Folded)
 	}

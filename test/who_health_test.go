@@ -19,7 +19,7 @@ func sockets(t *testing.T, s *harness.Server) map[int]map[string]float64 {
 	all := map[int]map[string]float64{}
 	for line := range strings.Lines(s.Host.Run(t, "ss", "-tinHO", "state", "established", fmt.Sprintf("sport = :%d", s.Port))) {
 		f := strings.Fields(line)
-		peer, err := netip.ParseAddrPort(strings.ReplaceAll(f[3], "::ffff:", ""))
+		peer, err := netip.ParseAddrPort(f[3])
 		if err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}

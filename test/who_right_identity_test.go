@@ -114,12 +114,14 @@ func TestApplicationNamePerTransaction(t *testing.T) {
 		}
 		sum = sum.Add(got[key])
 	}
+	// Only of the name nobody may know any more.
 	folded := harness.Value[int64](t, w.s, "SELECT events_folded FROM pg_netstat_status")
 	if other := got[harness.Other]; (folded > 0) != (other.BytesOut > 0) || sum.Add(other).BytesOut != c.Out.Load() || sum.Add(other).BytesIn != c.In.Load() {
 		t.Errorf("named %+v, the rest %+v, %d folded; the client counted %d in, %d out", sum, other, folded, c.In.Load(), c.Out.Load())
 	}
 	owns(t, "its role", w.s.Roles(t)["pooler"], c)
-	t.Logf("%d folded", folded)
+	owns(t, "its client", w.s.Clients(t)[w.link.Client.V4.String()], c)
+	t.Logf("%d of %d changes of the name had no place, with %d of %d bytes", folded, 3000, got[harness.Other].BytesOut, c.Out.Load())
 	sumsAgree(t, w.s)
 }
 

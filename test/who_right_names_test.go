@@ -43,7 +43,7 @@ func TestInvalidNames(t *testing.T) {
 	japanese := w.as(t, "日本", "application_name=東京")
 	french := w.as(t, "été")
 	strange := w.as(t, bad, "dbname="+bad, "application_name=\xff\xfeapp", "client_encoding=SQL_ASCII")
-	oid := value[uint32](t, strange, "SELECT usesysid FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+	oid := harness.Value[uint32](t, w.s, "SELECT usesysid FROM pg_stat_activity WHERE pid = $1", strange.Pid())
 	w.s.CaughtUp(t)
 	readers := []string{"UTF8", "LATIN1", "SJIS", "SQL_ASCII", "EUC_JP", "WIN1252"}
 	read := func(when string) {

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -96,16 +95,4 @@ func sumsAgree(t *testing.T, s *harness.Server) {
 		}
 		return nil
 	})
-}
-
-// value asks a client's session for one.
-func value[T any](t *testing.T, c *harness.Client, sql string) T {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	var v T
-	if err := c.QueryRow(ctx, sql).Scan(&v); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	return v
 }

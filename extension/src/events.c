@@ -263,7 +263,10 @@ pgn_events_take(void)
 	if (known == NULL)
 		return taking;
 	for (int i = 0; i < pgn_slots_count(); i++)
-		take_slot(pgn_slot_at(i), pgn_taken_at(i), &known[i], &taking);
+	{
+		if (pgn_slot_used(i))
+			take_slot(pgn_slot_at(i), pgn_taken_at(i), &known[i], &taking);
+	}
 	take_refused(&taking);
 	return taking;
 }
@@ -335,7 +338,7 @@ pgn_sessions_left(void)
 	{
 		const volatile PgnSession *left = &pgn_slot_at(i)->session;
 
-		if (left->live && left->kind != PGN_SESSION_WALSENDER)
+		if (pgn_slot_used(i) && left->live && left->kind != PGN_SESSION_WALSENDER)
 			return true;
 	}
 	return false;

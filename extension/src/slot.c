@@ -1,6 +1,6 @@
 /*
  * slot.c
- *		The slots' memory, and how their entries are found and read.
+ *		The slots' memory, and how the worker reads it.
  */
 #include "slot.h"
 
@@ -11,20 +11,14 @@
 #include "compat.h"
 #include "shmem.h"
 
-#define PROBES 16				/* entries that a statement may be in */
-
-/* So many new keys since the slot was taken make its backend ask for that. */
-#define MANY_ACCOUNTS 3
-#define MANY_STATEMENTS 24
-
 #define READ_TRIES 1000			/* until a writer is taken for dead or stopped */
 
 #define COUNTER_WORDS(type) (sizeof(type) / sizeof(uint64))
 #define REFUSED_WORDS COUNTER_WORDS(PgnAccountCounters)
 
 /*
- * All of it is zero at first, which new shared memory is by itself: what no
- * backend uses stays untouched, and takes no memory of the machine.
+ * All is zero at first, which new shared memory is by itself: slots that were
+ * never used are not touched, and take no memory of the machine.
  */
 typedef struct Slots
 {
@@ -32,16 +26,16 @@ typedef struct Slots
 	pg_atomic_uint64 refused[REFUSED_WORDS];	/* as in PgnAccountCounters */
 	PgnAccountCounters refused_taken;
 	bool		wanted;			/* a backend asks that the slots be taken soon */
+	bool		used[FLEXIBLE_ARRAY_MEMBER];	/* each slot, ever */
 } Slots;
 
 PgnSlot    *pgn_slot = NULL;
+const PgnTaken *pgn_slot_taken = NULL;
 
 static Slots *slots = NULL;
-static PgnTaken *taken = NULL;	/* of this backend's slot */
-static bool many_accounts = false;	/* were given new keys */
 
 /* Two backends must not write to the same line of a cache. */
-#define SLOTS_SIZE CACHELINEALIGN(sizeof(Slots))
+#define SLOTS_SIZE CACHELINEALIGN(offsetof(Slots, used) + pgn_slots_count())
 #define SLOT_SIZE CACHELINEALIGN(sizeof(PgnSlot))
 #define TAKEN_SIZE CACHELINEALIGN(sizeof(PgnTaken))
 
@@ -55,6 +49,13 @@ Size
 pgn_slots_size(void)
 {
 	return add_size(SLOTS_SIZE, mul_size(SLOT_SIZE + TAKEN_SIZE, pgn_slots_count()));
+}
+
+/* Tells whether a slot was ever used. */
+bool
+pgn_slot_used(int index)
+{
+	return slots->used[index];
 }
 
 PgnSlot *
@@ -92,53 +93,6 @@ pgn_slot_serial(void)
 	return pg_atomic_add_fetch_u64(&slots->serial, 1);
 }
 
-/*
- * Counts a key that an entry was given; true, once, when there are many of them
- * since the slot was taken.
- */
-static bool
-note_new_key(int *keys, uint64 *times, int many)
-{
-	if (*times != taken->times)
-	{
-		*times = taken->times;
-		*keys = 0;
-	}
-	return ++*keys == many;
-}
-
-/*
- * Wakes the worker. A latch that is no worker's any more is set for nothing, so no
- * lock is needed to read where it is.
- */
-static void
-ask_to_take(void)
-{
-	Latch	   *latch = pgn_shared->worker_latch;
-
-	slots->wanted = true;
-	if (latch != NULL)
-		SetLatch(latch);
-}
-
-/* Session and accounts may be written between these two. */
-void
-pgn_slot_begin(void)
-{
-	pgn_slot->version++;
-	pg_write_barrier();
-}
-
-void
-pgn_slot_end(void)
-{
-	pg_write_barrier();
-	pgn_slot->version++;
-	if (many_accounts)
-		ask_to_take();
-	many_accounts = false;
-}
-
 /* Gives this backend its slot; MyProc must be set. */
 void
 pgn_slot_acquire(void)
@@ -148,7 +102,7 @@ pgn_slot_acquire(void)
 	if (slots == NULL || index < 0 || index >= pgn_slots_count())
 		return;
 	pgn_slot = pgn_slot_at(index);
-	taken = pgn_taken_at(index);
+	pgn_slot_taken = pgn_taken_at(index);
 	/* The last backend may have gone without its callbacks. */
 	if (pgn_slot->version % 2 != 0)
 		pgn_slot_end();
@@ -164,6 +118,21 @@ pgn_slot_acquire(void)
 		pgn_slot->statements[PGN_OTHER].serial = 2;
 	}
 	pgn_slot_end();
+	slots->used[index] = true;
+}
+
+/*
+ * Wakes the worker. A latch that is no worker's any more is set for nothing, so no
+ * lock is needed to read where it is.
+ */
+void
+pgn_slots_want(void)
+{
+	Latch	   *latch = pgn_shared->worker_latch;
+
+	slots->wanted = true;
+	if (latch != NULL)
+		SetLatch(latch);
 }
 
 /* Tells whether some backend has asked to be taken since this was asked last. */
@@ -174,145 +143,6 @@ pgn_slots_wanted(void)
 
 	slots->wanted = false;
 	return wanted;
-}
-
-static bool
-account_is_read(int index)
-{
-	const PgnAccount *entry = &pgn_slot->accounts[index];
-	const PgnTakenAccount *read = &taken->accounts[index];
-
-	return read->serial == entry->serial &&
-		memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0;
-}
-
-/*
- * The account of a key, whose unused bytes are zero; "(other)" if all that there
- * are hold what was not read. To be called between begin and end.
- */
-PgnAccount *
-pgn_slot_account(const PgnAccountKey *key)
-{
-	static int	next = 1;		/* the next one to be given another key */
-	static int	keys = 0;
-	static uint64 times = 0;
-
-	for (int i = 1; i < PGN_ACCOUNTS; i++)
-	{
-		PgnAccount *entry = &pgn_slot->accounts[i];
-
-		if (entry->serial != 0 && memcmp(&entry->key, key, sizeof(*key)) == 0)
-			return entry;
-	}
-	for (int i = 1; i < PGN_ACCOUNTS; i++)
-	{
-		int			index = next;
-		PgnAccount *entry = &pgn_slot->accounts[index];
-
-		next = next % (PGN_ACCOUNTS - 1) + 1;
-		if (!account_is_read(index))
-			continue;
-		/* The worker read the entry before it said so. */
-		pg_memory_barrier();
-		entry->serial += 2;
-		memcpy(&entry->key, key, sizeof(*key));
-		memset(&entry->counters, 0, sizeof(entry->counters));
-		many_accounts |= note_new_key(&keys, &times, MANY_ACCOUNTS);
-		return entry;
-	}
-	pgn_slot->folded++;
-	return &pgn_slot->accounts[PGN_OTHER];
-}
-
-static inline bool
-same_statement(const PgnStatementKey *a, const PgnStatementKey *b)
-{
-	return a->queryid == b->queryid && a->userid == b->userid && a->dbid == b->dbid && a->class == b->class;
-}
-
-static bool
-statement_is_read(int index)
-{
-	const PgnStatement *entry = &pgn_slot->statements[index];
-	const PgnTakenStatement *read = &taken->statements[index];
-
-	return read->serial == entry->serial &&
-		memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0 &&
-		!pgn_max_is_new(entry, read);
-}
-
-static PgnStatement *
-give_statement(int index, const PgnStatementKey *key)
-{
-	static int	keys = 0;
-	static uint64 times = 0;
-	PgnStatement *entry = &pgn_slot->statements[index];
-
-	/* The worker read the entry before it said so. */
-	pg_memory_barrier();
-	entry->serial++;
-	pg_write_barrier();
-	entry->key = *key;
-	memset(&entry->counters, 0, sizeof(entry->counters));
-	entry->max_bytes = 0;
-	entry->max_epoch = taken->statements[index].epoch;
-	pg_write_barrier();
-	entry->serial++;
-	if (note_new_key(&keys, &times, MANY_STATEMENTS))
-		ask_to_take();
-	return entry;
-}
-
-static PgnStatement *
-find_statement(const PgnStatementKey *key)
-{
-	uint64		hash = (key->queryid ^ (uint64) key->userid << 32 ^ key->dbid ^ (uint64) key->class << 24) *
-		UINT64CONST(0x9E3779B97F4A7C15);
-	int			index = (hash >> 32) % (PGN_STATEMENTS - 1) + 1;
-	int			usable = 0;
-
-	for (int i = 0; i < PROBES; i++)
-	{
-		PgnStatement *entry = &pgn_slot->statements[index];
-
-		if (entry->serial != 0 && same_statement(&entry->key, key))
-			return entry;
-		if (usable == 0 && statement_is_read(index))
-			usable = index;
-		index = index % (PGN_STATEMENTS - 1) + 1;
-	}
-	if (usable != 0)
-		return give_statement(usable, key);
-	pgn_slot->folded++;
-	return &pgn_slot->statements[PGN_OTHER];
-}
-
-/* The statement of a key; "(other)" if those where it may be hold what was not read. */
-PgnStatement *
-pgn_slot_statement(const PgnStatementKey *key)
-{
-	static PgnStatement *last = NULL;
-
-	if (likely(last != NULL && same_statement(&last->key, key)))
-		return last;
-	last = find_statement(key);
-	return last;
-}
-
-/* A call of an entry has sent so many bytes; the worker knows if this comes late for its epoch. */
-void
-pgn_slot_max(PgnStatement *entry, uint64 bytes)
-{
-	uint64		epoch = *(volatile const uint64 *) &taken->statements[entry - pgn_slot->statements].epoch;
-
-	if (unlikely(entry->max_epoch != epoch))
-	{
-		entry->max_bytes = 0;
-		pg_write_barrier();
-		entry->max_epoch = epoch;
-	}
-	if (entry->max_bytes < bytes)
-		entry->max_bytes = bytes;
 }
 
 /*

@@ -35,9 +35,10 @@
 
 #include "tcpinfo.h"
 
-#define PGN_ACCOUNTS 8			/* entry 0 is "(other)" */
+#define PGN_ACCOUNTS 16			/* entry 0 is "(other)" */
 #define PGN_STATEMENTS 64		/* entry 0 is "(other)" */
 #define PGN_OTHER 0
+#define PGN_NAMELESS 1			/* account of a session under names that have no place */
 
 #define PGN_FAMILY_UNIX 1
 #define PGN_FAMILY_IPV4 4
@@ -65,6 +66,7 @@ typedef struct PgnAccountKey
 
 #define PGN_KEY_NONE 1			/* of no session: database, role and application are unknown */
 #define PGN_KEY_OTHER 2			/* of whom is not known, as the slot was full */
+#define PGN_KEY_NAMELESS 4		/* the application is not known, as the slot was full */
 
 typedef struct PgnAccountCounters
 {
@@ -169,6 +171,10 @@ typedef struct PgnSlot
 	uint64		protocol_out;	/* bytes of the session's messages so far */
 	uint64		messages;		/* of all sessions; tells the worker that statements changed */
 	uint64		folded;			/* how often "(other)" had to do */
+	uint64		times;			/* how often it had been taken when these were zero: */
+	uint32		new_accounts;	/* entries that were given another key since */
+	uint32		new_statements;
+	uint32		next_account;	/* the one to be given another key next, modulo their number */
 	PgnSession	session;
 	PgnAccount	accounts[PGN_ACCOUNTS];
 	PgnStatement statements[PGN_STATEMENTS];
@@ -188,6 +194,7 @@ pgn_max_is_new(const PgnStatement *entry, const PgnTakenStatement *taken)
 
 /* This backend's slot, NULL before it has one and after its end. */
 extern PgnSlot *pgn_slot;
+extern const PgnTaken *pgn_slot_taken;
 
 extern Size pgn_slots_size(void);
 extern void pgn_slots_attach(void);
@@ -195,6 +202,7 @@ extern int	pgn_slots_count(void);
 
 /* For the slot's backend. */
 extern void pgn_slot_acquire(void);
+extern void pgn_slots_want(void);
 extern void pgn_slot_begin(void);
 extern void pgn_slot_end(void);
 extern uint64 pgn_slot_serial(void);
@@ -211,6 +219,7 @@ extern void pgn_refused_add(const PgnAccountCounters *counters);
 
 /* For the worker. */
 extern bool pgn_slots_wanted(void);
+extern bool pgn_slot_used(int index);
 extern PgnSlot *pgn_slot_at(int index);
 extern PgnTaken *pgn_taken_at(int index);
 extern bool pgn_slot_read(const PgnSlot *slot, PgnSession *session, PgnAccount *accounts,

@@ -251,7 +251,7 @@ finish(void)
 	if (pgn_supervise_live(&supervision))
 		ereport(LOG,
 				(errmsg("pg_netstat: the agent did not end within %d s", QUIT_WAIT / 1000),
-				 errdetail("What it counted since it last published is lost.")));
+				 errdetail("The packets that it counted since it last published are lost.")));
 }
 
 void

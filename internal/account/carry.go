@@ -40,7 +40,7 @@ func (w *Who) Carry(s SavedShare) {
 	a, done := s.Account, UsageOf(s.Traffic)
 	carry(w.Databases, s.Folded&(1<<inDatabases) != 0, keyOf(a, a.DatabaseID), done)
 	carry(w.Roles, s.Folded&(1<<inRoles) != 0, keyOf(a, a.RoleID), done)
-	carry(w.Applications, s.Folded&(1<<inApplications) != 0, keyOf(a, a.Application), done)
+	carry(w.Applications, s.Folded&(1<<inApplications) != 0, applicationKey(a), done)
 	client := clientKey(a)
 	carry(w.Clients, s.Folded&(1<<inClients) != 0, client, done)
 	network := w.networkKey(client)

@@ -27,16 +27,17 @@ func (w *Who) Open(a link.Account) *Share {
 	return &Share{account: a, network: network, entries: [tablesOfWho]*Entry[Usage]{
 		inDatabases:    w.Databases.open(keyOf(a, a.DatabaseID), a.Database),
 		inRoles:        w.Roles.open(keyOf(a, a.RoleID), a.Role),
-		inApplications: w.Applications.open(keyOf(a, a.Application), ""),
+		inApplications: w.Applications.open(applicationKey(a), ""),
 		inClients:      w.Clients.open(client, networkName(network)),
 		inNetworks:     w.Networks.open(network, ""),
 	}}
 }
 
-// Set says what the session has done for its account until now.
-func (s *Share) Set(now link.Traffic) {
+// Set says what the session has done for its account until now, and tells
+// whether that is news.
+func (s *Share) Set(now link.Traffic) bool {
 	if now == s.traffic {
-		return
+		return false
 	}
 	more := UsageOf(now).Minus(UsageOf(s.traffic))
 	s.traffic = now
@@ -44,6 +45,7 @@ func (s *Share) Set(now link.Traffic) {
 		e = e.shown()
 		e.live = e.live.Plus(more)
 	}
+	return true
 }
 
 // Close takes the session out of the rows: what it did is settled elsewhere.

@@ -296,7 +296,8 @@ func (t *Table[T, V]) reset() {
 func (t *Table[T, V]) refresh(covered time.Duration) {
 	t.drop()
 	for r := range t.All() {
-		now := r.Total().flow()
+		done, live := r.settled.flow(), r.live.flow() // the rest of the sum is not needed
+		now := Flow{done.In + live.In, done.Out + live.Out}
 		if s := covered.Seconds(); s > 0 {
 			r.Speed = Speed{float64(now.In-r.before.In) / s, float64(now.Out-r.before.Out) / s}
 		}

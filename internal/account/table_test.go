@@ -163,6 +163,18 @@ func TestSpecialRows(t *testing.T) {
 	}
 }
 
+// TestNameless: what a backend had no room for is an application's name, not who it
+// was and where from.
+func TestNameless(t *testing.T) {
+	w := NewWho()
+	w.Add(link.Account{Nameless: true, DatabaseID: 7, Database: "shop", RoleID: 10, Role: "alice", Remote: link.Address{IP: netip.MustParseAddr("10.0.0.1")}}, Usage{BytesOut: 5})
+	for what, rows := range map[string]map[string]Usage{"7": show(w.Databases), "10": show(w.Roles), Others: show(w.Applications), "10.0.0.1": show(w.Clients)} {
+		if len(rows) != 1 || rows[what].BytesOut != 5 {
+			t.Errorf("%s is not in %v", what, rows)
+		}
+	}
+}
+
 func TestSpeeds(t *testing.T) {
 	w := NewWho()
 	s := w.Open(person("x", ""))

@@ -84,6 +84,14 @@ func keyOf[T comparable](a link.Account, of T) Key[T] {
 	return Key[T]{Of: of}
 }
 
+// applicationKey is of one name: a backend may have no room for that alone.
+func applicationKey(a link.Account) Key[string] {
+	if a.Nameless {
+		return Key[string]{Special: Other}
+	}
+	return keyOf(a, a.Application)
+}
+
 // clientKey is of whom the address is known, also if nothing else is.
 func clientKey(a link.Account) Key[netip.Addr] {
 	switch {
@@ -125,7 +133,7 @@ func (w *Who) Add(a link.Account, u Usage) {
 	network := w.networkKey(client)
 	w.Databases.add(keyOf(a, a.DatabaseID), a.Database, u)
 	w.Roles.add(keyOf(a, a.RoleID), a.Role, u)
-	w.Applications.add(keyOf(a, a.Application), "", u)
+	w.Applications.add(applicationKey(a), "", u)
 	w.Clients.add(client, networkName(network), u)
 	w.Networks.add(network, "", u)
 }

@@ -13,10 +13,10 @@ import (
 // deviceRow is more than a row of the devices' snapshot takes.
 const deviceRow = 400
 
-// maxDevices bounds the devices so that their rows take a quarter of the set
+// maxDevices bounds the devices so that their rows take an eighth of the set
 // at most.
 func (a *Agent) maxDevices() int {
-	return max(min(a.cfg.MaxEntries, a.room/4/deviceRow), 8)
+	return max(min(a.cfg.MaxEntries, a.room/8/deviceRow), 8)
 }
 
 // shown is what was published, and what is to be.
@@ -30,7 +30,9 @@ type shown struct {
 	seq      uint64        // through which event they go
 	sessions int
 	folded   uint64
-	measured bool // the next ones have speeds
+	until    time.Time // all that sessions did before is in them
+	measured bool      // the next ones have speeds
+	known    time.Time // until, of the next ones
 
 	sizes   map[string]int    // of the snapshots that are shown
 	buffers map[string][]byte // to make the next in
@@ -100,15 +102,21 @@ func (a *Agent) publish() error {
 	return a.Wire.Send(s.frames...)
 }
 
-// addHistory adds the history if it has changed, or must make room for others.
-func (s *set) addHistory() error {
+// rest is how many bytes of the set are left beside the history and one more
+// snapshot, if all the others stay as they are.
+func (s *set) rest(beside string) int {
 	rest := s.room - statusRoom
 	for name, size := range s.shown.sizes {
-		if name != view.History.Name {
+		if name != view.History.Name && name != beside {
 			rest -= size
 		}
 	}
-	v := s.ledger.Version()
+	return rest
+}
+
+// addHistory adds the history if it has changed, or must make room for others.
+func (s *set) addHistory() error {
+	rest, v := s.rest(""), s.ledger.Version()
 	if v == s.shown.history && s.shown.sizes[view.History.Name] <= rest {
 		return nil
 	}
@@ -155,7 +163,7 @@ func (a *Agent) status() view.Status {
 	s := view.Status{
 		State: "counting", Engine: a.engine, EngineReason: a.reason,
 		Devices: a.deviceNames(), Port: a.cfg.Port,
-		Sessions: a.shown.sessions, Folded: a.shown.folded,
+		Sessions: a.shown.sessions, Folded: a.shown.folded, SessionsUntil: a.shown.until,
 	}
 	if a.restored.Origin != link.OriginNone {
 		s.Restored, s.RestoredFrom = a.restored.Origin.String(), a.restored.Published

@@ -28,6 +28,7 @@ type refresh struct {
 	then     []func()
 	next     []func() // to run after another refresh, which has to begin when this one has ended
 
+	began   time.Time // by the wall clock
 	dumps   chan dump
 	dump    dump
 	buffers [2][]sockdiag.Socket // the one that the register has, and the one to dump into
@@ -64,7 +65,7 @@ func (a *Agent) refreshThen(then func()) {
 		r.next = append(r.next, then)
 		return
 	}
-	r.underWay, r.then = true, append(r.then, then)
+	r.underWay, r.then, r.began = true, append(r.then, then), a.Now().Wall
 	port, into := a.cfg.Port, r.buffers[1]
 	go func() {
 		d := dump{sockets: into}
@@ -142,7 +143,7 @@ func (a *Agent) taken(t link.Taken) error {
 		covered = 0
 	}
 	a.register.Refresh(r.dump.sockets, r.dump.at.Wall, covered)
-	a.shown.measured = covered > 0
+	a.shown.measured, a.shown.known = covered > 0, r.began
 	r.last = r.dump.at.Mono
 	if r.dump.err == nil {
 		r.buffers[0], r.buffers[1] = r.buffers[1], r.buffers[0]

@@ -7,11 +7,11 @@ import (
 	"github.com/pg-netstat/pg_netstat/internal/view"
 )
 
-// Parts of a set that the sessions' tables may take: each table of totals, and
-// the live sessions.
+// Parts of a set: what a table of totals may take, and what is left to the history
+// where the live sessions, which get the rest, are many.
 const (
-	tablePart    = 10
-	activityPart = 8
+	tablePart   = 10
+	historyPart = 16
 )
 
 // addSessions adds the sessions' tables as they are now.
@@ -33,13 +33,15 @@ func (s *set) addSessions() error {
 			return err
 		}
 	}
-	activity, left, err := view.EncodeActivity(s.buffer(&view.Activity), s.register, s.room/activityPart)
+	limit := s.rest(view.Activity.Name) - s.room/historyPart
+	activity, left, err := view.EncodeActivity(s.buffer(&view.Activity), s.register, limit)
 	if err != nil {
 		return err
 	}
 	s.put(&view.Activity, activity)
 	s.noteLeft("sessions", left, "some rows of pg_netstat_activity")
 	s.shown.wanted, s.shown.late = false, 0
+	s.shown.until = s.shown.known
 	s.shown.at, s.shown.seq = s.Now().Mono, s.register.Seq()
 	s.shown.sessions, s.shown.folded = s.register.Len(), what.Folded
 	s.register.Published()

@@ -38,9 +38,12 @@ type Flow struct {
 	Counted
 }
 
-// Traffic tells what the sessions carry.
+// Traffic tells what the sessions carry. It is called on the goroutine that calls
+// Source.Cut.
 type Traffic interface {
-	// Take gives what was carried since it was called last, each pair of
-	// addresses once. It is called on the goroutine that calls Source.Cut.
+	// Take gives what was carried since it was called last, each pair of addresses
+	// once; the first time nothing.
 	Take() []Flow
+	// Stop says that nobody takes it any more, so that nothing need be kept.
+	Stop()
 }

@@ -35,6 +35,8 @@ type Address struct {
 type Account struct {
 	None  bool // no session: only the remote address may be known
 	Other bool // nobody knows any more, as the backend had no room for it
+	// Nameless: the application is not known, as the backend had no room for the name.
+	Nameless bool
 
 	DatabaseID, RoleID          uint32 // the role is the session's, whatever SET ROLE says
 	Database, Role, Application string // raw, as the client sent them
@@ -136,14 +138,15 @@ func (f frame) address(a Address) frame {
 }
 
 const (
-	flagNone  = 1
-	flagOther = 2
+	flagNone     = 1
+	flagOther    = 2
+	flagNameless = 4
 )
 
 func (b *body) account() Account {
 	flags := b.u8("flags of an account")
 	return Account{
-		None: flags&flagNone != 0, Other: flags&flagOther != 0,
+		None: flags&flagNone != 0, Other: flags&flagOther != 0, Nameless: flags&flagNameless != 0,
 		DatabaseID: b.u32("database"), RoleID: b.u32("role"),
 		Database: b.str("name of a database"), Role: b.str("name of a role"), Application: b.str("application name"),
 		Remote: b.address("remote address"), Local: b.address("local address"),
@@ -157,6 +160,9 @@ func (f frame) account(a Account) frame {
 	}
 	if a.Other {
 		flags |= flagOther
+	}
+	if a.Nameless {
+		flags |= flagNameless
 	}
 	f = f.u8(flags).u32(a.DatabaseID).u32(a.RoleID).str(a.Database).str(a.Role).str(a.Application)
 	return f.address(a.Remote).address(a.Local)

@@ -22,6 +22,7 @@ var (
 		{5, StatementChange{StatementKey: StatementKey{Class: ClassOther}, Calls: 1}},
 		{6, Ghost{99, sampleTraffic, sampleAccount}},
 		{7, Folded{3}},
+		{8, AccountChange{Account: Account{Nameless: true, RoleID: 10, Role: "alice"}}},
 	}
 	sampleLive = Live{
 		Serial: 77, PID: 4242, Kind: WALSender, TLS: true, Account: sampleAccount, RemotePort: 65535, Cookie: 1 << 40,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -46,13 +47,26 @@ func (w *Writer) End() ([]byte, error) {
 // Size is the snapshot's, as far as it was made.
 func (w *Writer) Size() int { return len(w.buf) + 2 }
 
-// field begins a field of size bytes, and notes one that is not of the column's type.
-func (w *Writer) field(oid uint32, size int) {
-	if w.err == nil && (w.col >= len(w.table.Columns) || w.table.Columns[w.col].OID != oid) {
-		w.err = fmt.Errorf("field %d of %s is of type %d", w.col+1, w.table.Name, oid)
+// field begins a field of size bytes, notes one that is not of the column's type, and
+// gives the place of its bytes.
+func (w *Writer) field(oid uint32, size int) []byte {
+	if w.col >= len(w.table.Columns) || w.table.Columns[w.col].OID != oid {
+		w.mismatch(oid)
 	}
 	w.col++
-	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(size))
+	n := len(w.buf)
+	if cap(w.buf)-n < 4+size {
+		w.buf = slices.Grow(w.buf, 4+size)
+	}
+	w.buf = w.buf[:n+4+size]
+	binary.BigEndian.PutUint32(w.buf[n:], uint32(size))
+	return w.buf[n+4:]
+}
+
+func (w *Writer) mismatch(oid uint32) {
+	if w.err == nil {
+		w.err = fmt.Errorf("field %d of %s is of type %d", w.col+1, w.table.Name, oid)
+	}
 }
 
 // Null appends NULL, of any type.
@@ -63,44 +77,38 @@ func (w *Writer) Null() {
 
 // Int4 appends a number.
 func (w *Writer) Int4(v int32) {
-	w.field(pgtype.Int4OID, 4)
-	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(v))
+	binary.BigEndian.PutUint32(w.field(pgtype.Int4OID, 4), uint32(v))
 }
 
 // OID appends an object's number.
 func (w *Writer) OID(v uint32) {
-	w.field(pgtype.OIDOID, 4)
-	w.buf = binary.BigEndian.AppendUint32(w.buf, v)
+	binary.BigEndian.PutUint32(w.field(pgtype.OIDOID, 4), v)
 }
 
 // Int8 appends numbers, each as a field.
 func (w *Writer) Int8(v ...int64) {
 	for _, n := range v {
-		w.field(pgtype.Int8OID, 8)
-		w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(n))
+		binary.BigEndian.PutUint64(w.field(pgtype.Int8OID, 8), uint64(n))
 	}
 }
 
 // Float8 appends a number.
 func (w *Writer) Float8(v float64) {
-	w.field(pgtype.Float8OID, 8)
-	w.buf = binary.BigEndian.AppendUint64(w.buf, math.Float64bits(v))
+	binary.BigEndian.PutUint64(w.field(pgtype.Float8OID, 8), math.Float64bits(v))
 }
 
 // Bool appends a truth value.
 func (w *Writer) Bool(v bool) {
-	w.field(pgtype.BoolOID, 1)
+	b := w.field(pgtype.BoolOID, 1)
+	b[0] = 0
 	if v {
-		w.buf = append(w.buf, 1)
-	} else {
-		w.buf = append(w.buf, 0)
+		b[0] = 1
 	}
 }
 
 // Text appends a text.
 func (w *Writer) Text(v string) {
-	w.field(pgtype.TextOID, len(v))
-	w.buf = append(w.buf, v...)
+	copy(w.field(pgtype.TextOID, len(v)), v)
 }
 
 // Time appends a moment, NULL for the zero one.
@@ -109,8 +117,7 @@ func (w *Writer) Time(v time.Time) {
 		w.Null()
 		return
 	}
-	w.field(pgtype.TimestamptzOID, 8)
-	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(toMicros(v)))
+	binary.BigEndian.PutUint64(w.field(pgtype.TimestamptzOID, 8), uint64(toMicros(v)))
 }
 
 // Families of addresses, as inet_send has them.
@@ -124,15 +131,19 @@ func (w *Writer) Addr(v netip.Addr) {
 	switch {
 	case v.Is4():
 		p := v.As4()
-		w.field(pgtype.InetOID, 4+len(p))
-		w.buf = append(append(w.buf, inetFour, 32, 0, byte(len(p))), p[:]...)
+		w.inet(inetFour, p[:])
 	case v.IsValid():
 		p := v.As16()
-		w.field(pgtype.InetOID, 4+len(p))
-		w.buf = append(append(w.buf, inetSix, 128, 0, byte(len(p))), p[:]...)
+		w.inet(inetSix, p[:])
 	default:
 		w.Null()
 	}
+}
+
+func (w *Writer) inet(family byte, p []byte) {
+	b := w.field(pgtype.InetOID, 4+len(p))
+	b[0], b[1], b[2], b[3] = family, byte(8*len(p)), 0, byte(len(p))
+	copy(b[4:], p)
 }
 
 // SnapshotHead makes the beginning of a frame that carries the snapshot called

@@ -13,7 +13,8 @@ import (
 // carried in all comes at its end, from its backend. So Live says what is known of it
 // so far, Settle takes that back, and Add enters what the backend says.
 type Flows struct {
-	begun bool
+	begun bool // what is entered is new
+	taken bool // somebody takes it
 	limit int
 	byEnd map[ends]*engine.Flow
 }
@@ -34,7 +35,7 @@ func (f *Flows) Begin() { f.begun = true }
 
 // Add enters what a backend tells of ended sessions or parts of them.
 func (f *Flows) Add(local, client netip.Addr, d engine.Counted) {
-	if !f.begun || d == (engine.Counted{}) {
+	if !f.begun || !f.taken || d == (engine.Counted{}) {
 		return
 	}
 	f.at(local, client).Add(d)
@@ -74,12 +75,20 @@ func (f *Flows) at(local, client netip.Addr) *engine.Flow {
 	return f.byEnd[k]
 }
 
-// Take gives what was carried since it was called last.
+// Take gives what was carried since it was called last; the first time nothing, as
+// nothing is kept before.
 func (f *Flows) Take() []engine.Flow {
+	f.taken = true
 	flows := make([]engine.Flow, 0, len(f.byEnd))
 	for _, flow := range f.byEnd {
 		flows = append(flows, *flow)
 	}
 	clear(f.byEnd)
 	return flows
+}
+
+// Stop says that nobody takes it any more.
+func (f *Flows) Stop() {
+	f.taken = false
+	f.byEnd = map[ends]*engine.Flow{} // a map that is cleared keeps its room
 }

@@ -34,6 +34,7 @@ func take(t *testing.T, f *Flows) map[string]engine.Counted {
 func TestFlowsOfASession(t *testing.T) {
 	f := NewFlows(10)
 	f.Begin()
+	f.Take()
 	var shown engine.Counted
 	step := func(what string, want engine.Counted) {
 		t.Helper()
@@ -74,6 +75,7 @@ func TestFlowsOfASession(t *testing.T) {
 // carried after it does, also of a session that lived then.
 func TestFlowsBeforeTheBeginning(t *testing.T) {
 	f := NewFlows(10)
+	f.Take()
 	var shown engine.Counted
 	f.Add(here, there, payload(7, 7))
 	f.Live(here, there, &shown, payload(100, 1000))
@@ -95,6 +97,7 @@ func TestFlowsAreBounded(t *testing.T) {
 	const limit, clients = 100, 10000
 	f := NewFlows(limit)
 	f.Begin()
+	f.Take()
 	other := here.Next()
 	client := there
 	for range clients {
@@ -128,5 +131,28 @@ func TestFlowsAreBounded(t *testing.T) {
 	}
 	if len(got) > limit+others+1 || sum != payload(clients, clients) {
 		t.Errorf("%d flows with %+v", len(got), sum)
+	}
+}
+
+// TestFlowsThatNobodyTakes: nothing is kept for nobody, and who begins to take gets what
+// is carried from then on.
+func TestFlowsThatNobodyTakes(t *testing.T) {
+	f := NewFlows(10)
+	f.Begin()
+	var shown engine.Counted
+	f.Live(here, there, &shown, payload(1, 10))
+	if got := f.Take(); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	f.Live(here, there, &shown, payload(3, 30))
+	f.Stop()
+	f.Live(here, there, &shown, payload(7, 70))
+	if got := f.Take(); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	f.Settle(here, there, &shown)
+	f.Add(here, there, payload(8, 80))
+	if got := take(t, f)[here.String()+" "+there.String()]; got != payload(1, 10) {
+		t.Errorf("%+v", got)
 	}
 }

@@ -18,6 +18,7 @@ type Register struct {
 	flows *Flows
 
 	live    map[uint64]*Session // by serial
+	order   []*Session          // the same, in the order that they are shown in
 	sockets map[uint64]*Session // by cookie
 	batch   batch
 	seq     uint64           // of the last event that is in the accounts
@@ -25,6 +26,8 @@ type Register struct {
 	saved   map[uint64]Saved // of an earlier agent, until the first batch is applied
 	ready   bool             // the first batch is applied: all sessions are known
 	dumpAt  time.Time
+
+	refreshes uint64 // how many there were
 }
 
 // batch is what the worker said since the last end of a batch.
@@ -141,6 +144,8 @@ func (r *Register) open(l link.Live) *Session {
 		s.seen, s.known, s.Base = saved.Seen, saved.Known, saved.Base
 	}
 	r.live[l.Serial] = s
+	s.place = len(r.order)
+	r.order = append(r.order, s)
 	if l.Cookie != 0 {
 		r.sockets[l.Cookie] = s
 	}
@@ -154,6 +159,10 @@ func (r *Register) end(serial uint64) {
 	}
 	r.settle(s)
 	delete(r.live, serial)
+	last := len(r.order) - 1
+	r.order[s.place], r.order[last].place = r.order[last], s.place
+	r.order[last] = nil
+	r.order = r.order[:last]
 	if r.sockets[s.Cookie] == s {
 		delete(r.sockets, s.Cookie)
 	}
@@ -190,23 +199,29 @@ func counted(t link.Traffic) engine.Counted {
 // The sockets belong to the register until the next refresh.
 func (r *Register) Refresh(sockets []sockdiag.Socket, at time.Time, covered time.Duration) {
 	r.dumpAt = at
+	r.refreshes++
 	for i := range sockets {
 		k := &sockets[i]
-		if s := r.sockets[k.Cookie]; s != nil {
-			s.dumped(k)
-			s.dump = k
+		if s := r.sockets[k.Cookie]; s != nil && s.refreshes != r.refreshes {
+			r.refresh(s, k, covered)
 		}
 	}
-	for _, s := range r.live {
-		s.refreshed(covered)
-		s.enter()
-		if !s.Unix {
-			r.flows.Live(s.Local.IP, s.Remote.IP, &s.carried, counted(s.share.Traffic()))
+	for _, s := range r.order {
+		if s.refreshes != r.refreshes {
+			r.refresh(s, nil, covered)
 		}
 	}
 	r.flows.Begin()
 	r.Who.Refresh(covered)
 	r.What.Refresh(covered)
+}
+
+// refresh takes a session's socket, nil if the dump lacks it.
+func (r *Register) refresh(s *Session, k *sockdiag.Socket, covered time.Duration) {
+	s.refreshes = r.refreshes
+	if s.refreshed(k, covered) && !s.Unix {
+		r.flows.Live(s.Local.IP, s.Remote.IP, &s.carried, counted(s.share.Traffic()))
+	}
 }
 
 // DumpedAt is the time of the dump that the sessions' sockets are of.
@@ -230,7 +245,7 @@ func (r *Register) Bounded() map[string]account.Bounded {
 // Rename changes the names of networks.
 func (r *Register) Rename(n account.Networks) {
 	shares := make([]*account.Share, 0, len(r.live))
-	for _, s := range r.live {
+	for _, s := range r.order {
 		shares = append(shares, s.share)
 	}
 	r.Who.Rename(n, shares)
@@ -239,10 +254,10 @@ func (r *Register) Rename(n account.Networks) {
 // Len counts the sessions that live.
 func (r *Register) Len() int { return len(r.live) }
 
-// All gives the sessions that live, in no order.
+// All gives the sessions that live.
 func (r *Register) All() iter.Seq[*Session] {
 	return func(yield func(*Session) bool) {
-		for _, s := range r.live {
+		for _, s := range r.order {
 			if !yield(s) {
 				return
 			}

@@ -29,7 +29,8 @@ type Session struct {
 	measured bool // speed is known
 
 	socket     *sockdiag.Socket // at the last refresh; nil if the dump lacked it
-	dump       *sockdiag.Socket // in the dump of the refresh that is under way
+	refreshes  uint64           // the register's, when the session was part of one last
+	place      int              // in the register's order
 	health     Health
 	bottleneck string
 }
@@ -123,16 +124,19 @@ func beyond(now, base link.Traffic) link.Traffic {
 	}
 }
 
-// enter makes the accounts agree with what is known of the session.
-func (s *Session) enter() { s.share.Set(beyond(s.seen, s.Base)) }
+// enter makes the accounts agree with what is known of the session, and tells
+// whether they did not.
+func (s *Session) enter() bool { return s.share.Set(beyond(s.seen, s.Base)) }
 
-// refreshed ends a refresh, covered after the one before.
-func (s *Session) refreshed(covered time.Duration) {
+// refreshed takes the session's socket as it is at a refresh, covered after the one
+// before, and tells whether more is known of the session than the accounts have.
+func (s *Session) refreshed(k *sockdiag.Socket, covered time.Duration) bool {
 	s.bottleneck = ""
-	if s.dump != nil {
-		s.bottleneck = s.health.Refresh(s.socket, s.dump, covered, s.Kind == link.WALSender)
+	if k != nil {
+		s.dumped(k)
+		s.bottleneck = s.health.Refresh(s.socket, k, covered, s.Kind == link.WALSender)
 	}
-	s.socket, s.dump = s.dump, nil
+	s.socket = k
 	now := account.Flow{In: int64(s.seen.BytesIn), Out: int64(s.seen.BytesOut)}
 	seconds := covered.Seconds()
 	s.measured = s.counted && seconds > 0
@@ -140,4 +144,5 @@ func (s *Session) refreshed(covered time.Duration) {
 		s.speed = account.Speed{In: float64(now.In-s.before.In) / seconds, Out: float64(now.Out-s.before.Out) / seconds}
 	}
 	s.before, s.counted = now, s.known
+	return s.enter()
 }

@@ -32,7 +32,8 @@ const (
 )
 
 // Dumper asks the kernel for the connections of the network namespace in which
-// it was opened. It is for one goroutine at a time.
+// it was opened. It is for one goroutine at a time. After an error it is opened anew,
+// by the thread that dumps then.
 type Dumper struct {
 	fd      int
 	seq     uint32
@@ -40,9 +41,12 @@ type Dumper struct {
 	buf     [readSize]byte
 }
 
+// New makes a Dumper that is opened at the first dump.
+func New() *Dumper { return &Dumper{fd: -1} }
+
 // Open makes a Dumper in the calling thread's network namespace.
 func Open() (*Dumper, error) {
-	d := &Dumper{}
+	d := New()
 	var err error
 	if d.fd, err = open(); err != nil {
 		return nil, err

@@ -191,10 +191,7 @@ func TestUnprivileged(t *testing.T) {
 	p := connect(t, "127.0.0.1")
 	want := cookie(t, p.server)
 	err := powerless(func() error {
-		d, err := Open()
-		if err != nil {
-			return err
-		}
+		d := New()
 		defer d.Close()
 		sockets, err := d.Dump(port, nil)
 		if err == nil && (len(sockets) != 1 || sockets[0].Cookie != want || !sockets[0].Complete()) {

@@ -210,3 +210,13 @@ func (l *Ledger) Sum(of func(link.Account) bool) link.AccountChange {
 	sum.Account = link.Account{}
 	return sum
 }
+
+// SentFor adds up what was sent to a user's sessions, for statements and beside them.
+func (l *Ledger) SentFor(user uint32) (bytes uint64) {
+	for key, c := range l.Statements {
+		if key.UserID == user {
+			bytes += c.BytesOut
+		}
+	}
+	return bytes
+}

@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -150,9 +151,20 @@ func (c *Client) Exec(t testing.TB, sql string) {
 // Pid is the server's process.
 func (c *Client) Pid() int { return int(c.PgConn().PID()) }
 
-// Close says goodbye, and returns when the server has closed the connection.
+// Close says goodbye, and returns when the server has closed the connection: so it
+// is the server that closes first.
 func (c *Client) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	_ = c.Conn.Close(ctx)
+	h, err := c.PgConn().Hijack()
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = c.Conn.Close(ctx)
+		return
+	}
+	defer h.Conn.Close()
+	goodbye := []byte{'X', 0, 0, 0, 4}
+	if _, err := h.Conn.Write(goodbye); err == nil {
+		_ = h.Conn.SetReadDeadline(time.Now().Add(patience))
+		_, _ = io.Copy(io.Discard, h.Conn)
+	}
 }

@@ -176,5 +176,8 @@ func (s *Source) Inexact() string {
 		"connections that never reached a backend (refused ones, scans) are not seen, and a session's last packets are assumed"
 }
 
-// Close has nothing to free.
-func (s *Source) Close() error { return nil }
+// Close ends the taking.
+func (s *Source) Close() error {
+	s.traffic.Stop()
+	return nil
+}

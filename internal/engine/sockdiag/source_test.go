@@ -11,7 +11,12 @@ import (
 )
 
 // told is Traffic that the test tells.
-type told struct{ flows []engine.Flow }
+type told struct {
+	flows   []engine.Flow
+	stopped bool
+}
+
+func (t *told) Stop() { t.stopped = true }
 
 func (t *told) Take() []engine.Flow {
 	flows := t.flows
@@ -181,6 +186,9 @@ func TestPeriods(t *testing.T) {
 	}
 	if r := read(t, s); !slices.Equal(r.Devices, []engine.DeviceCounts{{Device: "tun0"}}) {
 		t.Errorf("third: %+v", r.Devices)
+	}
+	if err := s.Close(); err != nil || !traffic.stopped {
+		t.Errorf("closed: %v, stopped: %t", err, traffic.stopped)
 	}
 	first, err := late()
 	if err != nil || len(first.Clients) != 2 || !slices.Equal(first.Devices, []engine.DeviceCounts{{Device: "eth0", Counts: of(2, 66)}}) {
