@@ -181,7 +181,7 @@ func (t *Table[T, V]) row(k Key[T], label string, live bool) *Row[T, V] {
 	if !t.full || k.essential() || t.Len() < t.bound {
 		return t.put(k, label)
 	}
-	other := t.row0(Other)
+	other := t.specialRow(Other)
 	if !live {
 		return other
 	}
@@ -211,7 +211,7 @@ func (t *Table[T, V]) makeRoom(n int) {
 		return
 	}
 	t.drop()
-	other := t.row0(Other)
+	other := t.specialRow(Other)
 	ended := 0 // rows without live sessions that were folded
 	for i, r := range t.leastUseful() {
 		enough := t.Len()+n <= t.bound
@@ -264,8 +264,8 @@ func (k Key[T]) essential() bool {
 	return k.Special != Named && k.Of == zero
 }
 
-// row0 finds or makes a special row, also beyond the bound.
-func (t *Table[T, V]) row0(s Special) *Row[T, V] {
+// specialRow finds or makes a special row, also beyond the bound.
+func (t *Table[T, V]) specialRow(s Special) *Row[T, V] {
 	k := Key[T]{Special: s}
 	if r := t.rows[k]; r != nil {
 		return r

@@ -47,8 +47,10 @@ func (a *Agent) openEngine() {
 		if a.source != nil && a.engine == name {
 			break
 		}
+		former := a.target
 		a.target = engine.Target{}
 		target, more := a.nextTarget()
+		a.target = former
 		s, err := a.Engines.Open(name, a.cfg, target)
 		if err == nil {
 			a.switchTo(s, name)
