@@ -24,7 +24,7 @@ func TestLossIsTold(t *testing.T) {
 	}
 	r.mu.Unlock()
 	load.stop()
-	settle()
+	settle(t)
 	got := reading(t, s)
 	want := w.truth(t)
 	if got.Lost < 1000 {
@@ -56,7 +56,7 @@ func TestBurst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	settle()
+	settle(t)
 	r := reading(t, s)
 	if got, want := total(r), w.truth(t); got != want || r.Lost != 0 {
 		t.Errorf("got %+v, want %+v, lost %d", got, want, r.Lost)
@@ -85,7 +85,7 @@ func TestSettings(t *testing.T) {
 				t.Fatal(err)
 			}
 			conn.Close()
-			settle()
+			settle(t)
 			begin := time.Now()
 			r := reading(t, s)
 			if took := time.Since(begin); took > c.s.Wait+time.Second {
@@ -118,7 +118,7 @@ func TestNoWait(t *testing.T) {
 		c.Add(total(reading(t, s)))
 	}
 	load.stop()
-	settle()
+	settle(t)
 	settings.Wait = 5 * time.Second
 	if err := s.Configure(settings); err != nil {
 		t.Fatal(err)
