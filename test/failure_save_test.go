@@ -182,7 +182,12 @@ func TestSaveFails(t *testing.T) {
 			v.AwaitStatus(t, "status saying that nothing is saved", func(st harness.Status) bool {
 				return st.State == "counting" && st.LastError == "the snapshots could not be saved; see the server's log"
 			})
-			v.LogSays(t, 0, c.says)
+			harness.Until(t, patience, "more tries", func() error {
+				if n := strings.Count(v.Log(t), c.says); n < 3 {
+					return fmt.Errorf("the log says %d times %q", n, c.says)
+				}
+				return nil
+			})
 			if st := v.Status(t); !st.SavedAt.Equal(saved) {
 				t.Errorf("saved at %s, then at %s", saved, st.SavedAt)
 			}
