@@ -74,6 +74,7 @@ type Agent struct {
 	source  engine.Source
 	engine  string // name of source
 	reason  string // why a better engine is not used, or why there is none
+	changed string // that the engine was changed since the reset, or empty
 	found   Found
 	target  engine.Target     // what of it the source was given
 	more    bool              // devices of it are still to be given
@@ -307,6 +308,7 @@ func (a *Agent) handle(f frame) error {
 		}
 		a.requestCut(func(at account.Instant) {
 			a.ledger.Reset(at)
+			a.changed = ""
 			a.resetSeq = max(a.resetSeq, seq)
 		})
 	case link.TypeQuit:
