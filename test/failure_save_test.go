@@ -76,7 +76,7 @@ var damages = []struct {
 	{"zeroes", "it is no such file", edit(func(b []byte) []byte { return make([]byte, len(b)) })},
 	{"text", "it is no such file", put(bytes.Repeat([]byte("something else\n"), 100), 0o644)},
 	{"another version", "it was written by another version of pg_netstat", edit(func(b []byte) []byte { return seal(add(b, savedVersion, 1)) })},
-	{"huge", "it is larger than pg_netstat.max_memory allows", edit(func(b []byte) []byte { return append(b, make([]byte, 32<<20)...) })},
+	{"huge", "its checksum is wrong", edit(func(b []byte) []byte { return append(b, make([]byte, 32<<20)...) })},
 	{"unreadable", "it cannot be opened", put([]byte("secret"), 0)},
 	{"a directory", "it is no regular file", put(nil, 0o755)},
 	{"a pipe", "it is no regular file", func(t *testing.T, path string, _ []byte) {
