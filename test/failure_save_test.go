@@ -19,8 +19,10 @@ import (
 // in the machine's byte order.
 const (
 	savedCRC, savedVersion, savedCount = 4, 8, 12
-	savedResets                        = 24 // requested; applied ones follow
-	savedHeader                        = 56
+	savedResets                        = 24     // requested; applied ones follow
+	savedLast, savedEvents             = 56, 64 // number of the last event, bytes of the events
+	savedSessions, savedSessionSize    = 72, 76
+	savedHeader                        = 80
 	savedName                          = 64 // bytes of a snapshot's name, its length follows
 )
 
@@ -87,6 +89,10 @@ var damages = []struct {
 	{"more said than there is", "it is cut short", edit(func(b []byte) []byte { return seal(add(b, savedCount, 1)) })},
 	{"less said than there is", "it is longer than what it says", edit(func(b []byte) []byte { return seal(add(b, savedCount, -1)) })},
 	{"resets of the future", "its numbers are wrong", edit(func(b []byte) []byte { return seal(add(b, savedResets+8, 1000)) })},
+	{"an event less", "events are missing in it", edit(func(b []byte) []byte { return seal(add(b, savedLast, 1)) })},
+	{"events of no length", "it is cut short", edit(func(b []byte) []byte { return seal(add(b, savedEvents, 1<<30)) })},
+	{"a session more", "it is cut short", edit(func(b []byte) []byte { return seal(add(b, savedSessions, 1)) })},
+	{"sessions of another size", "its numbers are wrong", edit(func(b []byte) []byte { return seal(add(b, savedSessionSize, 8)) })},
 	{"a name", "a snapshot has no valid name", edit(func(b []byte) []byte { b[savedHeader] = 'X'; return seal(b) })},
 	{"a name without end", "a snapshot has no valid name", edit(func(b []byte) []byte {
 		copy(b[savedHeader:], strings.Repeat("x", savedName))

@@ -87,11 +87,11 @@ func TestCapabilitiesBeyondReach(t *testing.T) {
 	// Marked as the hint says it starts, and says what it cannot do.
 	f.BecomeReal(t, "cap_net_raw,cap_bpf+p")
 	v.reload(t)
-	st := v.AwaitStatus(t, "an agent without capabilities", func(st harness.Status) bool { return st.State == "no engine" })
-	v.cannotCount(t, st)
+	v.derives(t, v.Await(t, "sockdiag"))
 }
 
-func (v *victim) cannotCount(t *testing.T, st harness.Status) {
+// derives checks that what packets are derived is marked, and that it is said why.
+func (v *victim) derives(t *testing.T, st harness.Status) {
 	t.Helper()
 	for _, engine := range []string{"ebpf", "pcap"} {
 		if !strings.Contains(st.EngineReason, "engine "+engine+": ") {
@@ -101,7 +101,10 @@ func (v *victim) cannotCount(t *testing.T, st harness.Status) {
 	if !strings.Contains(st.EngineReason, "CAP_NET_RAW") {
 		t.Errorf("the reason does not name the capability: %q", st.EngineReason)
 	}
-	v.LogSays(t, 0, "no packets are counted, as no engine can run")
+	if st.Exact == nil || *st.Exact || st.InexactReason == "" {
+		t.Errorf("derived packets are not marked: %+v", st)
+	}
+	v.LogSays(t, 0, "a better engine cannot run")
 	v.LogSays(t, 0, "setcap")
 }
 
@@ -112,13 +115,12 @@ func TestCapabilitiesMissing(t *testing.T) {
 	v := newFooled(t, "garbage")
 	v.fake.BecomeReal(t, "")
 	v.reload(t)
-	st := v.AwaitStatus(t, "an agent without capabilities", func(st harness.Status) bool { return st.State == "no engine" })
-	v.cannotCount(t, st)
+	v.derives(t, v.Await(t, "sockdiag"))
 	v.answered(t)
 
 	v.fake.Setcap(t, "cap_net_raw+p")
 	v.reload(t)
-	st = v.Await(t, "pcap")
+	st := v.Await(t, "pcap")
 	if !strings.Contains(st.EngineReason, "CAP_BPF") {
 		t.Errorf("the reason does not name the capability: %q", st.EngineReason)
 	}

@@ -1,7 +1,9 @@
 package test
 
 import (
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/pg-netstat/pg_netstat/test/harness"
 )
@@ -19,5 +21,21 @@ func TestHarness(t *testing.T) {
 	}
 	if st := s.Await(t, ""); st.Devices != link.Server.Device {
 		t.Errorf("the devices are %q", st.Devices)
+	}
+}
+
+// TestLongLink: an answer takes the time of the way, there and back.
+func TestLongLink(t *testing.T) {
+	t.Parallel()
+	const each = 60 * time.Millisecond
+	link := harness.NewLongLink(t, harness.NewHost(t), harness.NewHost(t), each)
+	s := harness.NewServer(t, harness.Options{Host: link.Server.Host, Settings: harness.Settings{"shared_preload_libraries": ""}})
+	for _, a := range []netip.Addr{link.Server.V4, link.Server.V6} {
+		c := link.Client.Host.NewClient(t, s.At(a), "")
+		begin := time.Now()
+		c.Exec(t, "SELECT 1")
+		if took := time.Since(begin); took < 2*each {
+			t.Errorf("an answer from %s took %s", a, took)
+		}
 	}
 }

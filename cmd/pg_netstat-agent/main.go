@@ -19,10 +19,16 @@ import (
 	"github.com/pg-netstat/pg_netstat/internal/agent"
 	_ "github.com/pg-netstat/pg_netstat/internal/capability/least" // first: gives up what the agent has no use for
 	"github.com/pg-netstat/pg_netstat/internal/host"
+	"github.com/pg-netstat/pg_netstat/internal/session"
+	"github.com/pg-netstat/pg_netstat/internal/sockdiag"
 )
 
 // version is set when the program is linked.
 var version = "unknown"
+
+// maxFlows bounds the pairs of addresses that an engine which derives packets from
+// sessions tells apart within one refresh.
+const maxFlows = 20000
 
 // socket is the descriptor that the worker leaves open.
 const socket = 3
@@ -63,15 +69,20 @@ func run(started time.Time) error {
 	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGPIPE)
 	// Little is allocated and less is kept: collecting seldom costs memory for
 	// nothing, and the bound is what the process should stay below.
-	debug.SetMemoryLimit(32 << 20)
+	debug.SetMemoryLimit(64 << 20)
 	unix.CloseOnExec(socket)
 	file := os.NewFile(socket, "worker")
 	wire := agent.NewWire(file)
 	log := agent.NewLogger(wire)
+	sockets := sockdiag.New() // a kernel without sock_diag is no reason not to count packets
+	defer sockets.Close()
+	flows := session.NewFlows(maxFlows)
 	a := &agent.Agent{
 		Version: version, Wire: wire, Log: log,
 		Network: &host.Network{},
-		Engines: host.Engines{Log: log, Started: started},
+		Engines: host.Engines{Log: log, Started: started, Traffic: flows},
+		Sockets: sockets,
+		Flows:   flows,
 		Now: func() account.Instant {
 			now := time.Now()
 			return account.Instant{Wall: now.Round(0), Mono: now.Sub(started)}

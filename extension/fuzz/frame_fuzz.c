@@ -48,6 +48,9 @@ write_message(PgnWriter *writer, const PgnMessage *message)
 			pgn_put_u32(writer, message->protocol);
 			pgn_put_slice(writer, message->name);
 			break;
+		case PGN_AGENT_TAKE:
+			pgn_put_u32(writer, message->request);
+			break;
 		case PGN_AGENT_SNAPSHOT:
 			pgn_put_slice(writer, message->name);
 			pgn_put_slice(writer, message->data);
@@ -165,6 +168,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	const char *directory = getenv("PGN_SEEDS");
 	const PgnMessage seeds[] = {
 		{.type = PGN_AGENT_HELLO,.protocol = PGN_PROTOCOL,.name = LITERAL("1.0")},
+		{.type = PGN_AGENT_TAKE,.request = 3},
 		{.type = PGN_AGENT_SNAPSHOT,.name = LITERAL("pg_netstat"),
 			.data = LITERAL("\0\2\0\0\0\31\0\0\0\24PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0"
 							"\0\2\0\0\0\4eth0\0\0\0\10\0\0\0\0\0\0\0\1\0\2\377\377\377\377\377\377\377\377\377\377")},
@@ -178,7 +182,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void) argv;
 	if (directory == NULL)
 		return 0;
-	check(pgn_rows_check(seeds[1].data) == NULL, "the seed of a snapshot is not well formed");
+	check(pgn_rows_check(seeds[2].data) == NULL, "the seed of a snapshot is not well formed");
 	for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++)
 		write_seed(directory, &seeds[i]);
 	exit(0);

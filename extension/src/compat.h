@@ -8,9 +8,17 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "postmaster/autovacuum.h"
+#include "replication/walsender.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/queryjumble.h"
+#else
+#include "utils/queryjumble.h"
+#endif
 
 #if PG_VERSION_NUM < 140000
 #error "pg_netstat needs PostgreSQL 14 or later"
@@ -44,6 +52,28 @@ compat_on_shmem_request(shmem_request_hook_type request)
 #endif
 }
 
+/* How many backends there can be; known when shared memory is asked for. */
+static inline int
+compat_max_backends(void)
+{
+#if PG_VERSION_NUM >= 150000
+	return MaxBackends;
+#else
+	return MaxConnections + autovacuum_max_workers + 1 + max_worker_processes + max_wal_senders;
+#endif
+}
+
+/* This backend's number, less than compat_max_backends() if it serves a client. */
+static inline int
+compat_proc_number(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProcNumber;
+#else
+	return MyProc->pgprocno;
+#endif
+}
+
 static inline void
 compat_reserve_prefix(const char *prefix)
 {
@@ -53,6 +83,15 @@ compat_reserve_prefix(const char *prefix)
 	EmitWarningsOnPlaceholders(prefix);
 #endif
 }
+
+/* Of a hook on ExecutorRun. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS queryDesc, direction, count
+#else
+#define COMPAT_EXECUTOR_RUN_PARAMETERS QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS queryDesc, direction, count, execute_once
+#endif
 
 /* A set that lives until it is freed. */
 static inline WaitEventSet *

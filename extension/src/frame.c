@@ -69,8 +69,8 @@ pgn_get_slice(PgnReader *reader)
 	return pgn_get_bytes(reader, pgn_get_u32(reader));
 }
 
-static void
-put_bytes(PgnWriter *writer, const char *data, size_t len)
+void
+pgn_put_bytes(PgnWriter *writer, const void *data, size_t len)
 {
 	if (writer->len <= writer->size && len <= writer->size - writer->len && len > 0)
 		memcpy(writer->data + writer->len, data, len);
@@ -84,7 +84,7 @@ put_uint(PgnWriter *writer, uint64_t value, int bytes)
 
 	for (int i = 0; i < bytes; i++)
 		buffer[i] = (char) (value >> (8 * (bytes - 1 - i)));
-	put_bytes(writer, buffer, (size_t) bytes);
+	pgn_put_bytes(writer, buffer, (size_t) bytes);
 }
 
 void
@@ -109,7 +109,7 @@ void
 pgn_put_slice(PgnWriter *writer, PgnSlice slice)
 {
 	pgn_put_u32(writer, (uint32_t) slice.len);
-	put_bytes(writer, slice.data, slice.len);
+	pgn_put_bytes(writer, slice.data, slice.len);
 }
 
 void
@@ -218,6 +218,11 @@ pgn_message_decode(const PgnFrame *frame, PgnMessage *message)
 			if (!reader.bad && message->protocol != PGN_PROTOCOL)
 				return NULL;
 			message->name = pgn_get_slice(&reader);
+			break;
+		case PGN_AGENT_TAKE:
+			message->request = pgn_get_u32(&reader);
+			if (!reader.bad && message->request == 0)
+				return "a request to take has no number";
 			break;
 		case PGN_AGENT_SNAPSHOT:
 			wrong = decode_snapshot(&reader, message);

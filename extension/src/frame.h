@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 /* Changes whenever a frame changes its meaning or its form. */
-#define PGN_PROTOCOL 1
+#define PGN_PROTOCOL 2
 
 #define PGN_LENGTH_BYTES 4		/* the u32 before each frame */
 #define PGN_FRAME_SLACK 65536	/* a frame may exceed a whole set by this */
@@ -27,11 +27,16 @@
 #define PGN_CONFIG 'C'
 #define PGN_RESTORE 'S'
 #define PGN_RESTORED 'T'
+#define PGN_EVENT 'E'
+#define PGN_LIVE 'L'
+#define PGN_ENDED 'X'
+#define PGN_TAKEN 'K'
 #define PGN_RESET 'Z'
 #define PGN_QUIT 'Q'
 
 /* from the agent to the worker */
 #define PGN_AGENT_HELLO 'h'
+#define PGN_AGENT_TAKE 't'
 #define PGN_AGENT_SNAPSHOT 's'
 #define PGN_AGENT_PUBLISH 'p'
 #define PGN_AGENT_LOG 'l'
@@ -42,6 +47,12 @@
 #define PGN_LOG_LOG 1
 #define PGN_LOG_WARNING 2
 #define PGN_LOG_ERROR 3
+
+/* kinds of events */
+#define PGN_EVENT_ACCOUNT 1
+#define PGN_EVENT_STATEMENT 2
+#define PGN_EVENT_GHOST 3
+#define PGN_EVENT_FOLDED 4
 
 /* Bytes that somebody else owns; not terminated. */
 typedef struct PgnSlice
@@ -73,6 +84,7 @@ typedef struct PgnMessage
 	uint8_t		type;
 	uint8_t		level;			/* log */
 	uint32_t	protocol;		/* hello */
+	uint32_t	request;		/* take */
 	uint64_t	event_seq;		/* publish */
 	uint64_t	reset_seq;		/* publish */
 	PgnSlice	name;			/* snapshot; hello: the agent's version */
@@ -101,6 +113,7 @@ extern void pgn_put_end(PgnWriter *writer);
 extern void pgn_put_u8(PgnWriter *writer, uint8_t value);
 extern void pgn_put_u32(PgnWriter *writer, uint32_t value);
 extern void pgn_put_u64(PgnWriter *writer, uint64_t value);
+extern void pgn_put_bytes(PgnWriter *writer, const void *data, size_t len);
 extern void pgn_put_slice(PgnWriter *writer, PgnSlice slice);
 extern void pgn_put_string(PgnWriter *writer, const char *string);
 

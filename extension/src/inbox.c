@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "logline.h"
+#include "ring.h"
 #include "shmem.h"
 
 #define RECEIVE_MAX (1024 * 1024)	/* bytes before the worker looks around again */
@@ -25,13 +26,6 @@
 #define SETS_PER_PUBLISH 2		/* likewise */
 
 const char	pgn_other_protocol[] = "the agent is of another version than the module";
-
-/* Bytes that may wait for the agent to read. */
-Size
-pgn_max_pending(void)
-{
-	return pgn_set_capacity() + 1024 * 1024;
-}
 
 static const char *
 greet(PgnSupervision *sup, const PgnMessage *message)
@@ -55,8 +49,11 @@ publish(PgnSupervision *sup, const PgnMessage *message)
 
 	if (message->reset_seq < applied || message->reset_seq > sup->reset_sent)
 		return "it published a reset that was not asked for";
+	if (message->event_seq < pgn_active_set()->event_seq || message->event_seq > sup->event_sent)
+		return "it published events that it was not sent";
 	if (!pgn_stage_publish(message->event_seq, message->reset_seq, GetCurrentTimestamp(), PGN_ORIGIN_MEMORY))
 		return "its snapshots are larger than pg_netstat.max_memory allows";
+	pgn_ring_release(message->event_seq);
 	sup->save_wanted = true;
 	sup->save_soon |= message->reset_seq > applied;
 	if (sup->published)
@@ -83,6 +80,10 @@ carry_out(PgnSupervision *sup, const PgnMessage *message, int64 now)
 			return NULL;
 		case PGN_AGENT_PUBLISH:
 			return publish(sup, message);
+		case PGN_AGENT_TAKE:
+			/* One that comes before another was answered is answered with it. */
+			sup->request = message->request;
+			return NULL;
 		case PGN_AGENT_LOG:
 			pgn_log_message(message, now);
 			return NULL;

@@ -10,8 +10,6 @@
 /* Instead of a sentence: the agent speaks another protocol than we do. */
 extern const char pgn_other_protocol[];
 
-extern Size pgn_max_pending(void);
-
 /* NULL, or why the agent has to be stopped. */
 extern const char *pgn_inbox_receive(PgnSupervision *sup, int64 now);
 extern const char *pgn_inbox_errors(PgnSupervision *sup, int64 now);

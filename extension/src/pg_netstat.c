@@ -13,8 +13,10 @@
 
 #include "compat.h"
 #include "save.h"
+#include "session.h"
 #include "settings.h"
 #include "shmem.h"
+#include "statement.h"
 #include "version.h"
 #include "worker.h"
 
@@ -55,6 +57,9 @@ _PG_init(void)
 	shmem_startup_hook = startup;
 
 	/* pg_upgrade starts servers that nobody is to be served by. */
-	if (!IsBinaryUpgrade)
-		pgn_worker_register();
+	if (IsBinaryUpgrade)
+		return;
+	pgn_session_install();
+	pgn_statement_init();
+	pgn_worker_register();
 }

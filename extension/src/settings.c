@@ -12,13 +12,13 @@
 char	   *pgn_agent_path = NULL;
 int			pgn_max_memory = 0;
 bool		pgn_save = true;
+bool		pgn_track_statements = true;
 
 /* The agent's settings; the server keeps them here and nobody else reads them. */
 static char *device;
 static char *devices;
 static char *networks;
 static bool capture_loopback;
-static bool track_statements;
 static int	interval;
 static int	history;
 static int	refresh_interval;
@@ -142,7 +142,7 @@ define_accounts(void)
 				&networks, "");
 	define_bool("pg_netstat.track_statements",
 				"Counts the bytes of each statement.",
-				NULL, &track_statements, true);
+				NULL, &pgn_track_statements, true);
 	define_int("pg_netstat.max_entries",
 			   "Rows that each table of totals keeps at most.",
 			   "What comes beyond them is added to a row \"(other)\".",

@@ -11,6 +11,7 @@
 extern char *pgn_agent_path;
 extern int	pgn_max_memory;		/* kB */
 extern bool pgn_save;
+extern bool pgn_track_statements;
 
 extern void pgn_settings_define(void);
 extern void pgn_settings_put(PgnWriter *writer);

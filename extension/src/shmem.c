@@ -10,8 +10,10 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+#include "ring.h"
 #include "settings.h"
 #include "shmem.h"
+#include "slot.h"
 
 #define LOCK_NAME "pg_netstat"
 
@@ -32,6 +34,8 @@ void
 pgn_shmem_request(void)
 {
 	RequestAddinShmemSpace(add_size(MAXALIGN(sizeof(PgnShared)), 2 * pgn_set_capacity()));
+	RequestAddinShmemSpace(pgn_slots_size());
+	RequestAddinShmemSpace(pgn_ring_size());
 	RequestNamedLWLockTranche(LOCK_NAME, 1);
 }
 
@@ -52,6 +56,8 @@ pgn_shmem_attach(void)
 		pgn_shared->facts.state = PGN_STATE_NO_AGENT;
 		ConditionVariableInit(&pgn_shared->reset_cv);
 	}
+	pgn_slots_attach();
+	pgn_ring_attach();
 	LWLockRelease(AddinShmemInitLock);
 	halves = (char *) pgn_shared + fixed;
 	return !found;

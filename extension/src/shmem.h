@@ -80,6 +80,7 @@ typedef struct PgnShared
 	LWLock	   *lock;
 	Latch	   *worker_latch;	/* NULL if there is no worker */
 	bool		loaded;			/* the saved file was looked at */
+	bool		worker_ended;	/* no worker was stopped in the middle; read when none is left */
 	PgnOrigin	origin;			/* of the active set */
 
 	/*

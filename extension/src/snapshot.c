@@ -36,6 +36,13 @@ static const struct
 	{"pg_netstat", true},
 	{"pg_netstat_device", true},
 	{"pg_netstat_status", true},
+	{"pg_netstat_activity", false},
+	{"pg_netstat_client", false},
+	{"pg_netstat_network", false},
+	{"pg_netstat_database", false},
+	{"pg_netstat_role", false},
+	{"pg_netstat_application", false},
+	{"pg_netstat_statements", false},
 };
 
 /* How a column's bytes become a datum. */

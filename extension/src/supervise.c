@@ -1,7 +1,7 @@
 /*
  * supervise.c
- *		Starts an agent, tells it what it has to know, watches over it, and ends
- *		it if it misbehaves. What the agent says is inbox.c's.
+ *		Starts an agent, watches over it, and ends it if it misbehaves. What it is
+ *		told is outbox.c's, what it says is inbox.c's.
  */
 #include "supervise.h"
 
@@ -9,9 +9,9 @@
 
 #include "inbox.h"
 #include "logline.h"
+#include "outbox.h"
 #include "settings.h"
 #include "shmem.h"
-#include "version.h"
 
 #define GREETING_WAIT 10000		/* ms until an agent must have greeted */
 #define SILENCE_MAX 20000		/* ms without a frame, or without reading ours */
@@ -36,88 +36,6 @@ bool
 pgn_supervise_live(const PgnSupervision *sup)
 {
 	return sup->agent.socket >= 0;
-}
-
-static uint64
-reset_requested(void)
-{
-	uint64		number;
-
-	LWLockAcquire(pgn_shared->lock, LW_SHARED);
-	number = pgn_shared->reset_base + pgn_shared->reset_requests;
-	LWLockRelease(pgn_shared->lock);
-	return number;
-}
-
-/* Puts frames into the output: once to learn their size, once to write them. */
-static void
-send_frames(PgnSupervision *sup, void (*put) (PgnWriter *))
-{
-	PgnWriter	sizing = {NULL, 0, 0, 0};
-	PgnWriter	writer = {NULL, 0, 0, 0};
-
-	put(&sizing);
-	writer.size = sizing.len;
-	writer.data = pgn_channel_reserve(&sup->channel, sizing.len);
-	put(&writer);
-	Assert(writer.len == writer.size);
-}
-
-/* Who we are, what to do, and what an agent before it has published. */
-static void
-put_opening(PgnWriter *writer)
-{
-	const PgnSet *set = pgn_active_set();
-
-	pgn_put_begin(writer, PGN_HELLO);
-	pgn_put_u32(writer, PGN_PROTOCOL);
-	pgn_put_u32(writer, PG_VERSION_NUM);
-	pgn_put_string(writer, PGN_VERSION);
-	pgn_put_u64(writer, pgn_set_capacity());
-	pgn_put_end(writer);
-
-	pgn_settings_put(writer);
-
-	for (uint32 i = 0; i < set->count; i++)
-	{
-		pgn_put_begin(writer, PGN_RESTORE);
-		pgn_put_string(writer, set->entries[i].name);
-		pgn_put_slice(writer, pgn_entry_data(&set->entries[i]));
-		pgn_put_end(writer);
-	}
-
-	pgn_put_begin(writer, PGN_RESTORED);
-	pgn_put_u8(writer, pgn_shared->origin);
-	pgn_put_u64(writer, (uint64) set->published_at);
-	pgn_put_u64(writer, pgn_shared->reset_applied);
-	pgn_put_u64(writer, set->event_seq);
-	pgn_put_end(writer);
-}
-
-static void
-put_quit(PgnWriter *writer)
-{
-	pgn_put_begin(writer, PGN_QUIT);
-	pgn_put_end(writer);
-}
-
-/* Tells the agent of the latest request to reset, if it does not know of it. */
-static void
-send_reset(PgnSupervision *sup)
-{
-	uint64		number = reset_requested();
-	PgnWriter	writer = {NULL, 0, 0, 0};
-	char		frame[PGN_LENGTH_BYTES + 1 + 8];
-
-	if (number <= sup->reset_sent)
-		return;
-	writer.data = frame;
-	writer.size = sizeof(frame);
-	pgn_put_begin(&writer, PGN_RESET);
-	pgn_put_u64(&writer, number);
-	pgn_put_end(&writer);
-	memcpy(pgn_channel_reserve(&sup->channel, writer.len), frame, writer.len);
-	sup->reset_sent = number;
 }
 
 /* Notes that there is no agent, and when there will be one. */
@@ -207,8 +125,7 @@ start_agent(PgnSupervision *sup, int64 now)
 	LWLockRelease(pgn_shared->lock);
 
 	pgn_channel_open(&sup->channel, sup->agent.socket, now);
-	sup->reset_sent = pgn_shared->reset_applied;
-	send_frames(sup, put_opening);
+	pgn_outbox_open(sup);
 }
 
 /* NULL, or what the agent fails to do. */
@@ -256,7 +173,7 @@ pgn_supervise_tick(PgnSupervision *sup, int64 now)
 		if (!pgn_supervise_live(sup))
 			return;
 	}
-	send_reset(sup);
+	pgn_outbox_reset(sup);
 	pgn_channel_flush(&sup->channel, now);
 	wrong = watch(sup, now);
 	if (wrong != NULL)
@@ -269,7 +186,7 @@ pgn_supervise_reload(PgnSupervision *sup, int64 now)
 {
 	if (pgn_supervise_live(sup))
 	{
-		send_frames(sup, pgn_settings_put);
+		pgn_outbox_settings(sup);
 		return;
 	}
 	sup->delay = DELAY_LEAST;
@@ -284,6 +201,8 @@ pgn_supervise_socket(PgnSupervision *sup, int64 now)
 
 	if (wrong != NULL || sup->channel.closed)
 		end_agent(sup, wrong, now);
+	else if (sup->request != 0)
+		pgn_outbox_take(sup, now);
 }
 
 /* The agent's stderr is readable, or closed. */
@@ -296,12 +215,13 @@ pgn_supervise_errors(PgnSupervision *sup, int64 now)
 		end_agent(sup, wrong, now);
 }
 
-/* Asks the agent for a last set. */
+/* Tells the agent the last there is, and asks it for a last set. */
 void
 pgn_supervise_quit(PgnSupervision *sup, int64 now)
 {
 	sup->quitting = true;
-	send_frames(sup, put_quit);
+	pgn_outbox_take(sup, now);
+	pgn_outbox_quit(sup);
 	pgn_channel_flush(&sup->channel, now);
 }
 

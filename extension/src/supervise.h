@@ -29,6 +29,14 @@ typedef struct PgnSupervision
 	bool		save_soon;		/* a reset was applied */
 	uint64		reset_sent;		/* number of the last request it was told of */
 
+	/* What the backends count. */
+	uint64		events_sent;	/* position in the ring up to which it was sent */
+	uint64		event_sent;		/* number of the last event that it was sent */
+	uint32		request;		/* of the agent to take; 0 if there is none */
+	int64		taken;			/* when the slots were read last */
+	int64		next_take;
+	int64		take_delay;
+
 	/* What came within the present second, to find out a flood. */
 	int64		second;
 	int64		frames;

@@ -23,6 +23,8 @@
 #include "utils/wait_event.h"
 
 #include "compat.h"
+#include "events.h"
+#include "outbox.h"
 #include "save.h"
 #include "settings.h"
 #include "shmem.h"
@@ -32,6 +34,8 @@
 #define SAVE_EVERY 60000		/* ms */
 #define SAVE_AGAIN 1000			/* ms after one that failed, then twice as long each time */
 #define QUIT_WAIT 2000			/* ms that an agent has for its last set */
+#define SESSIONS_WAIT 2000		/* ms that sessions have to end before that */
+#define SESSIONS_LOOK 10		/* ms between two looks whether they have */
 
 /* Positions in the set of what is waited for. */
 #define WAIT_SOCKET 2
@@ -81,6 +85,7 @@ worker_exit(int code, Datum arg)
 	(void) code;
 	(void) arg;
 	pgn_supervise_abandon(&supervision);
+	pgn_shared->worker_ended = true;
 	LWLockReleaseAll();
 	if (!LWLockConditionalAcquire(pgn_shared->lock, LW_EXCLUSIVE))
 	{
@@ -113,6 +118,7 @@ claim(void)
 	pgn_shared->facts.worker_pid = MyProcPid;
 	pgn_shared->facts.agent_pid = 0;
 	pgn_shared->worker_latch = MyLatch;
+	pgn_shared->worker_ended = false;
 	LWLockRelease(pgn_shared->lock);
 	before_shmem_exit(worker_exit, (Datum) 0);
 }
@@ -201,22 +207,47 @@ turn(void)
 		pgn_supervise_reload(&supervision, now);
 	}
 	pgn_supervise_tick(&supervision, now);
+	if (now >= pgn_outbox_next_take(&supervision))
+		pgn_outbox_take(&supervision, now);
 	if (pgn_save && (supervision.save_soon || (supervision.save_wanted && now >= save_due)))
 		save(now);
+	timeout = Min(timeout, supervision.next_take - now);
 	if (!pgn_supervise_live(&supervision))
-		timeout = Max(Min(timeout, supervision.next_start - now), 10);
-	wait_and_handle(timeout);
+		timeout = Min(timeout, Max(supervision.next_start - now, 10));
+	wait_and_handle(Max(timeout, 1));
+}
+
+/*
+ * Waits until the sessions are over, so that the agent learns their last figures.
+ * What comes later is not lost: the postmaster saves it beside what the agent has
+ * published.
+ */
+static void
+await_sessions(void)
+{
+	int64		now = clock_now();
+	int64		deadline = now + SESSIONS_WAIT;
+
+	while (pgn_supervise_live(&supervision) && pgn_sessions_left() && now < deadline)
+	{
+		pgn_channel_flush(&supervision.channel, now);
+		wait_and_handle(Min(SESSIONS_LOOK, deadline - now));
+		now = clock_now();
+	}
 }
 
 /* Lets the agent publish what it has, before the postmaster saves it. */
 static void
 finish(void)
 {
-	int64		now = clock_now();
-	int64		deadline = now + QUIT_WAIT;
+	int64		now;
+	int64		deadline;
 
+	await_sessions();
 	if (!pgn_supervise_live(&supervision))
 		return;
+	now = clock_now();
+	deadline = now + QUIT_WAIT;
 	pgn_supervise_quit(&supervision, now);
 	while (pgn_supervise_live(&supervision) && (now = clock_now()) < deadline)
 	{
@@ -226,7 +257,7 @@ finish(void)
 	if (pgn_supervise_live(&supervision))
 		ereport(LOG,
 				(errmsg("pg_netstat: the agent did not end within %d s", QUIT_WAIT / 1000),
-				 errdetail("What it counted since it last published is lost.")));
+				 errdetail("The packets that it counted since it last published are lost.")));
 }
 
 void

@@ -15,6 +15,7 @@ import (
 	"github.com/pg-netstat/pg_netstat/internal/device"
 	"github.com/pg-netstat/pg_netstat/internal/engine"
 	"github.com/pg-netstat/pg_netstat/internal/link"
+	"github.com/pg-netstat/pg_netstat/internal/session"
 	"github.com/pg-netstat/pg_netstat/internal/view"
 )
 
@@ -61,13 +62,17 @@ type Agent struct {
 	Log     *slog.Logger
 	Network Network
 	Engines Engines
+	Sockets Sockets
+	Flows   *session.Flows // what the sessions carry, for an engine that derives packets from it
 	Now     func() account.Instant
 
 	cfg      Config
 	room     int // bytes a set of snapshots may have
 	ledger   *account.Ledger
 	history  view.HistoryEncoder
-	shown    uint64 // version of the history that was published last
+	register *session.Register
+	refresh  refresh
+	shown    shown
 	restored link.Restored
 	resetSeq uint64
 
@@ -106,6 +111,7 @@ func (a *Agent) Run(ctx context.Context, r io.Reader) error {
 	changed := make(chan struct{}, 1)
 	go a.watch(ctx, changed)
 	a.readings = make(chan reading, 1)
+	a.refresh.dumps = make(chan dump, 1)
 	defer func() {
 		if a.source != nil {
 			a.source.Close()
@@ -116,6 +122,7 @@ func (a *Agent) Run(ctx context.Context, r io.Reader) error {
 	if err := a.publishIfIdle(); err != nil {
 		return err
 	}
+	a.refreshThen(nil)
 	return a.loop(in, changed)
 }
 
@@ -193,6 +200,7 @@ func (a *Agent) restore(snapshots map[string][]byte) error {
 		}
 		a.ledger.Restore(now, saved)
 	}
+	a.restoreSessions(snapshots)
 	return nil
 }
 
@@ -260,13 +268,14 @@ func (a *Agent) loop(in <-chan frame, changed <-chan struct{}) error {
 			}
 		case r := <-a.readings:
 			err = a.take(r)
+		case d := <-a.refresh.dumps:
+			err = a.dumped(d)
 		case <-step.C:
 			if a.more {
 				a.retarget()
 			}
 		case <-wake.C:
-			err = a.tick()
-			a.due = a.nextTick()
+			err = a.woken()
 		case <-beat.C:
 			err = a.Wire.Send(link.Beat())
 		case <-farewell:
@@ -286,7 +295,7 @@ func (a *Agent) loop(in <-chan frame, changed <-chan struct{}) error {
 			step.Reset(stepEvery)
 		}
 		a.due = min(a.due, a.nextTick())
-		wake.Reset(a.due - a.Now().Mono)
+		wake.Reset(min(a.due, a.shown.by()) - a.Now().Mono)
 	}
 }
 
@@ -306,18 +315,16 @@ func (a *Agent) handle(f frame) error {
 		if err != nil {
 			return err
 		}
-		a.requestCut(func(at account.Instant) {
-			a.ledger.Reset(at)
-			a.changed = ""
-			a.resetSeq = max(a.resetSeq, seq)
-		})
+		a.reset(seq)
+		return nil
 	case link.TypeQuit:
 		a.leaving = true
+		a.shown.wanted = true
 		a.requestCut(func(account.Instant) {})
+		return a.publishIfIdle()
 	default:
-		return fmt.Errorf("%w: type %q", link.ErrFrame, f.kind)
+		return a.handleSessions(f)
 	}
-	return a.publishIfIdle()
 }
 
 // reload applies changed settings, at a cut: everything before it is counted
@@ -330,6 +337,8 @@ func (a *Agent) reload(c Config) error {
 		a.settle("device")
 	}
 	a.cfg = c
+	a.nameNetworks()
+	a.bound()
 	if a.engine != best(c.Engine) && a.Engines.Restart() {
 		a.Log.Info("the agent restarts to use the capabilities that its file has now")
 		a.leaving = true
@@ -341,32 +350,4 @@ func (a *Agent) reload(c Config) error {
 		}
 	})
 	return a.publishIfIdle()
-}
-
-// tick is the regular cut: of a refresh, of an interval's end, or both.
-func (a *Agent) tick() error {
-	now := a.Now()
-	if a.retryAt > 0 && now.Mono >= a.retryAt {
-		a.retarget()
-	}
-	if a.source == nil {
-		a.ledger.Turn(now)
-		return a.publish()
-	}
-	if len(a.waiting) == 0 {
-		a.requestCut(func(account.Instant) {})
-	}
-	return nil
-}
-
-// nextTick says when the next tick is due, by the monotonic clock. Refreshes are
-// aligned to the wall clock as intervals are, so that they coincide where they can.
-func (a *Agent) nextTick() time.Duration {
-	now := a.Now()
-	next := account.Align(now.Wall, a.cfg.Refresh).Add(a.cfg.Refresh)
-	end := a.ledger.NextBoundary() // has passed while its reading is to come
-	if end.After(now.Wall) && (end.Before(next) || end.Sub(next) < 100*time.Millisecond) {
-		next = end
-	}
-	return now.Mono + min(next.Sub(now.Wall), a.cfg.Refresh)
 }

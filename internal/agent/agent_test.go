@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,6 +17,7 @@ import (
 	"github.com/pg-netstat/pg_netstat/internal/account"
 	"github.com/pg-netstat/pg_netstat/internal/engine"
 	"github.com/pg-netstat/pg_netstat/internal/link"
+	"github.com/pg-netstat/pg_netstat/internal/sockdiag"
 	"github.com/pg-netstat/pg_netstat/internal/view"
 )
 
@@ -29,7 +32,26 @@ type world struct {
 	overlap bool
 	restart bool
 	targets []engine.Target
-	stuck   bool // readings never come
+	stuck   bool       // readings never come
+	client  netip.Addr // of one packet in each reading
+
+	mu      sync.Mutex
+	sockets []sockdiag.Socket // of a dump
+	dumpErr error
+	room    uint64 // bytes of a set; 0 for plenty
+}
+
+func (w *world) Dump(_ uint16, into []sockdiag.Socket) ([]sockdiag.Socket, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append(into[:0], w.sockets...), w.dumpErr
+}
+
+// connected says what the next dumps have.
+func (w *world) connected(err error, sockets ...sockdiag.Socket) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dumpErr, w.sockets = err, sockets
 }
 
 func (w *world) Find(Config) (Found, error)                { return w.found, w.findErr }
@@ -72,7 +94,12 @@ func (m *metronome) Cut(at time.Time) func() (engine.Reading, error) {
 		}
 		m.pending.Add(-1)
 		c := engine.Counts{PacketsIn: n, PacketsOut: n, BytesIn: 100 * n, BytesOut: 100 * n}
-		return engine.Reading{Devices: []engine.DeviceCounts{{Device: "eth0", Counts: c}}}, nil
+		r := engine.Reading{Devices: []engine.DeviceCounts{{Device: "eth0", Counts: c}}, Other: c}
+		if m.client.IsValid() { // all but one packet
+			r.Other.PacketsIn -= min(n, 1)
+			r.Clients = []engine.ClientCounts{{Client: m.client, Counts: engine.Counts{PacketsIn: min(n, 1)}}}
+		}
+		return r, nil
 	}
 }
 
@@ -83,6 +110,11 @@ type worker struct {
 	sets chan map[string]string // what was published: snapshots by name
 	logs chan string
 	done chan error
+
+	mu     sync.Mutex
+	batch  [][]byte // to go with the next answer
+	seq    uint64   // of the last event in it
+	silent bool     // never answers
 }
 
 func settings(changes ...string) []byte {
@@ -92,7 +124,7 @@ func settings(changes ...string) []byte {
 		"pg_netstat.engine": "auto", "pg_netstat.interval": "10", "pg_netstat.history": "60",
 		"pg_netstat.refresh_interval": "1", "pg_netstat.max_entries": "5000",
 		"pg_netstat.packet_wait_time": "5", "pg_netstat.pcap_buffer_size": "1000000",
-		"pg_netstat.pcap_snaplen": "96", "pg_netstat.pcap_timeout": "1000",
+		"pg_netstat.pcap_snaplen": "96", "pg_netstat.pcap_timeout": "1000", "pg_netstat.networks": "",
 	}
 	for _, c := range changes {
 		name, value, _ := strings.Cut(c, "=")
@@ -119,15 +151,21 @@ func numbers(v ...uint64) (b []byte) {
 // employ starts an agent in w and greets it.
 func employ(t *testing.T, w *world, restore map[string]string, changes ...string) *worker {
 	t.Helper()
+	return employFrom(t, w, restore, 0, changes...)
+}
+
+// employFrom does the same where the snapshots contain the events up to seq.
+func employFrom(t *testing.T, w *world, restore map[string]string, seq uint64, changes ...string) *worker {
+	t.Helper()
 	if w.found.Target.Devices == nil {
 		w.found.Target = engine.Target{Port: 5432, Devices: []engine.Device{{Index: 2, Name: "eth0"}}}
 	}
 	mine, its := net.Pipe()
 	wk := &worker{t: t, conn: mine, sets: make(chan map[string]string, 10000),
-		logs: make(chan string, 10000), done: make(chan error, 1)}
+		logs: make(chan string, 10000), done: make(chan error, 1), seq: seq}
 	wire, start := NewWire(its), time.Now()
 	a := &Agent{
-		Version: "test", Wire: wire, Log: NewLogger(wire), Network: w, Engines: w,
+		Version: "test", Wire: wire, Log: NewLogger(wire), Network: w, Engines: w, Sockets: w,
 		Now: func() account.Instant { return account.Instant{Wall: time.Now(), Mono: time.Since(start)} },
 	}
 	go func() {
@@ -136,21 +174,48 @@ func employ(t *testing.T, w *world, restore map[string]string, changes ...string
 	}()
 	go wk.listen()
 	hello := text(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, link.Protocol), 150000), "1.0")
-	wk.send('H', append(hello, numbers(1<<24)...))
+	if w.room == 0 {
+		w.room = 1 << 24
+	}
+	wk.send('H', append(hello, numbers(w.room)...))
 	wk.send('C', settings(changes...))
 	origin := byte(0)
 	for name, data := range restore {
+		if !strings.HasPrefix(name, "pg_netstat") {
+			continue
+		}
 		wk.send('S', text(text(nil, name), data))
 		origin = 1
 	}
-	wk.send('T', append([]byte{origin}, numbers(1, 3, 0)...))
+	wk.send('T', append([]byte{origin}, numbers(1, 3, wk.seq)...))
 	return wk
 }
 
 func (wk *worker) send(kind byte, body []byte) {
 	frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)+1))
-	if _, err := wk.conn.Write(append(append(frame, kind), body...)); err != nil {
-		wk.t.Logf("sending %q: %v", kind, err)
+	wk.write(append(append(frame, kind), body...))
+}
+
+func (wk *worker) write(frames ...[]byte) {
+	wk.mu.Lock()
+	defer wk.mu.Unlock()
+	for _, f := range frames {
+		if _, err := wk.conn.Write(f); err != nil {
+			wk.t.Logf("sending %q: %v", f[4], err)
+		}
+	}
+}
+
+// answer ends the batch that the agent has asked for.
+func (wk *worker) answer(request uint32) {
+	wk.mu.Lock()
+	silent, batch, seq := wk.silent, wk.batch, wk.seq
+	if !silent {
+		wk.batch = nil
+	}
+	wk.mu.Unlock()
+	if !silent {
+		wk.write(append(batch, link.Taken{Request: request, Seq: seq}.Encode())...)
 	}
 }
 
@@ -181,9 +246,12 @@ func (wk *worker) listen() {
 			}
 			set = map[string]string{}
 			shown["reset"] = fmt.Sprint(binary.BigEndian.Uint64(body[8:]))
+			shown["events"] = fmt.Sprint(binary.BigEndian.Uint64(body))
 			wk.sets <- shown
 		case link.TypeLog:
 			wk.logs <- string(body)
+		case link.TypeTake:
+			go wk.answer(binary.BigEndian.Uint32(body))
 		}
 	}
 }

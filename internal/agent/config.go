@@ -24,6 +24,7 @@ type Config struct {
 	History     int // complete intervals kept per device
 	Refresh     time.Duration
 	MaxEntries  int
+	Networks    string // name=CIDR, separated by commas
 	PacketWait  time.Duration
 	PcapBuffer  int // bytes
 	PcapSnaplen int // bytes
@@ -78,6 +79,7 @@ func ParseConfig(values map[string]string) (Config, error) {
 		Interval:        time.Duration(p.number("pg_netstat.interval", 1, 900000)) * time.Second,
 		History:         p.number("pg_netstat.history", 1, 86400),
 		Refresh:         time.Duration(p.number("pg_netstat.refresh_interval", 1, 3600)) * time.Second,
+		Networks:        p.text("pg_netstat.networks"),
 		MaxEntries:      p.number("pg_netstat.max_entries", 100, 1000000),
 		PacketWait:      time.Duration(p.number("pg_netstat.packet_wait_time", 0, 10)) * time.Second,
 		PcapBuffer:      p.number("pg_netstat.pcap_buffer_size", 131070, 90000000),

@@ -72,6 +72,7 @@ func (a *Agent) take(r reading) error {
 	a.complain("reading", "counts cannot be read", r.err)
 	if !c.void {
 		a.ledger.Apply(c.at, a.Now().Wall, r.Reading)
+		a.addWire(r.Reading)
 		for _, then := range c.then {
 			then(c.at)
 		}

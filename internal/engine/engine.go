@@ -42,6 +42,10 @@ type Target struct {
 	Port    uint16
 	Devices []Device
 	Local   []netip.Prefix
+	// Bearers tells for each address of this host the index of the device of those
+	// to be counted that its packets pass, 0 if none. An address that is not among
+	// them may be reached by any.
+	Bearers map[netip.Addr]int
 }
 
 // DeviceCounts is what one device saw.

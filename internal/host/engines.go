@@ -13,12 +13,14 @@ import (
 	"github.com/pg-netstat/pg_netstat/internal/engine"
 	"github.com/pg-netstat/pg_netstat/internal/engine/ebpf"
 	"github.com/pg-netstat/pg_netstat/internal/engine/pcap"
+	"github.com/pg-netstat/pg_netstat/internal/engine/sockdiag"
 )
 
 // Engines opens the engines of this host.
 type Engines struct {
 	Log     *slog.Logger
-	Started time.Time // when this process was
+	Started time.Time      // when this process was
+	Traffic engine.Traffic // of the sessions, for the engine that sees no packets
 }
 
 var _ agent.Engines = Engines{}
@@ -30,6 +32,8 @@ func (e Engines) Open(name string, c agent.Config, t engine.Target) (engine.Sour
 		return opened(ebpf.Open(e.Log, t))
 	case "pcap":
 		return opened(pcap.Open(e.Log, pcapSettings(c), t))
+	case "sockdiag":
+		return opened(sockdiag.Open(e.Traffic, t))
 	default:
 		return nil, fmt.Errorf("this version of the agent has no engine %q", name)
 	}

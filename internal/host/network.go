@@ -40,7 +40,10 @@ func (n *Network) Find(c agent.Config) (agent.Found, error) {
 	}
 	sel := device.Select(s, c.Devices, n.listeners)
 	found := agent.Found{
-		Target:   engine.Target{Port: c.Port, Devices: sel.Devices, Local: device.Local(s, n.listeners)},
+		Target: engine.Target{
+			Port: c.Port, Devices: sel.Devices,
+			Local: device.Local(s, n.listeners), Bearers: device.Bearers(s, sel.Devices),
+		},
 		State:    func(name string) string { return state(s, name) },
 		Down:     sel.Down,
 		Warnings: slices.Clone(sel.Warnings),

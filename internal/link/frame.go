@@ -17,7 +17,7 @@ import (
 
 // Protocol is the version of the frames. Each side names its own in its first
 // frame and serves no other.
-const Protocol = 1
+const Protocol = 2
 
 // Types of frames from the worker.
 const (
@@ -25,6 +25,10 @@ const (
 	TypeConfig   = 'C'
 	TypeRestore  = 'S'
 	TypeRestored = 'T'
+	TypeEvent    = 'E'
+	TypeLive     = 'L'
+	TypeEnded    = 'X'
+	TypeTaken    = 'K'
 	TypeReset    = 'Z'
 	TypeQuit     = 'Q'
 )
@@ -32,6 +36,7 @@ const (
 // Types of frames from the agent.
 const (
 	TypeAgentHello = 'h'
+	TypeTake       = 't'
 	TypeSnapshot   = 's'
 	TypePublish    = 'p'
 	TypeLog        = 'l'
@@ -106,6 +111,14 @@ func newFrame(t byte, room int) frame {
 func (f frame) u8(v byte) frame    { return append(f, v) }
 func (f frame) u32(v uint32) frame { return binary.BigEndian.AppendUint32(f, v) }
 func (f frame) u64(v uint64) frame { return binary.BigEndian.AppendUint64(f, v) }
+
+func (f frame) u64s(v ...uint64) frame {
+	for _, n := range v {
+		f = f.u64(n)
+	}
+	return f
+}
+
 func (f frame) str(s string) frame { return append(f.u32(uint32(len(s))), s...) }
 
 // bytes sets the length and gives the frame as it goes out.
@@ -162,6 +175,12 @@ func (b *body) u64(what string) uint64 {
 	return 0
 }
 
+func (b *body) u64s(what string, to ...*uint64) {
+	for _, n := range to {
+		*n = b.u64(what)
+	}
+}
+
 func (b *body) str(what string) string {
 	return string(b.take(uint64(b.u32(what)), what))
 }
@@ -177,9 +196,16 @@ func (b *body) end() error {
 // epoch is where PostgreSQL's timestamps begin.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
+func toMicros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return (t.Unix()-epoch.Unix())*1e6 + int64(t.Nanosecond())/1e3
+}
+
 func fromMicros(us int64) time.Time {
 	if us == 0 {
 		return time.Time{}
 	}
-	return epoch.Add(time.Duration(us/1e6)*time.Second + time.Duration(us%1e6)*time.Microsecond)
+	return time.Unix(epoch.Unix()+us/1e6, us%1e6*1e3).UTC()
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/pg-netstat/pg_netstat/internal/account"
 	"github.com/pg-netstat/pg_netstat/internal/engine"
 	"github.com/pg-netstat/pg_netstat/internal/link"
+	"github.com/pg-netstat/pg_netstat/internal/session"
 )
 
 // Restore reads an account out of the snapshots that an earlier agent made.
@@ -16,20 +17,7 @@ import (
 func Restore(snapshots map[string][]byte) (account.Saved, error) {
 	var s account.Saved
 	var errs []error
-	each := func(t *link.Table, use func(fields)) {
-		data, ok := snapshots[t.Name]
-		if !ok {
-			return
-		}
-		rows, err := t.Decode(data)
-		if err != nil {
-			errs = append(errs, err)
-			return
-		}
-		for _, row := range rows {
-			use(fields{t, row})
-		}
-	}
+	each := rowsOf(snapshots, &errs)
 	each(&History, func(f fields) {
 		s.History = append(s.History, account.Interval{
 			Device: get[string](f, "device"), Start: get[time.Time](f, "ts"),
@@ -59,6 +47,37 @@ func Restore(snapshots map[string][]byte) (account.Saved, error) {
 	return s, errors.Join(errs...)
 }
 
+// RestoreSessions reads sessions, statements and their accounts in the same way.
+func RestoreSessions(snapshots map[string][]byte, r *session.Register) error {
+	var errs []error
+	each := rowsOf(snapshots, &errs)
+	restoreWho(r.Who, each)
+	restoreWhat(r.What, each)
+	restoreActivity(r, each)
+	each(&StatusTable, func(f fields) { r.What.Folded = uint64(get[int64](f, "events_folded")) })
+	return errors.Join(errs...)
+}
+
+// eachRow goes through the rows of a table's snapshot.
+type eachRow func(*link.Table, func(fields))
+
+func rowsOf(snapshots map[string][]byte, errs *[]error) eachRow {
+	return func(t *link.Table, use func(fields)) {
+		data, ok := snapshots[t.Name]
+		if !ok {
+			return
+		}
+		rows, err := t.Decode(data)
+		if err != nil {
+			*errs = append(*errs, err)
+			return
+		}
+		for _, row := range rows {
+			use(fields{t, row})
+		}
+	}
+}
+
 // fields finds a row's values by the names of their columns.
 type fields struct {
 	table *link.Table
@@ -67,10 +86,14 @@ type fields struct {
 
 // get gives the value of a column, zero if it is NULL or of another type.
 func get[T any](f fields, name string) T {
+	v, _ := f.value(name).(T)
+	return v
+}
+
+func (f fields) value(name string) any {
 	for i, c := range f.table.Columns {
 		if c.Name == name {
-			v, _ := f.row[i].(T)
-			return v
+			return f.row[i]
 		}
 	}
 	panic("no column " + name + " in " + f.table.Name)

@@ -19,7 +19,7 @@ import (
 func columns(list string) []link.Column {
 	oids := map[string]uint32{
 		"int4": pgtype.Int4OID, "int8": pgtype.Int8OID, "float8": pgtype.Float8OID, "text": pgtype.TextOID,
-		"bool": pgtype.BoolOID, "timestamptz": pgtype.TimestamptzOID,
+		"bool": pgtype.BoolOID, "timestamptz": pgtype.TimestamptzOID, "oid": pgtype.OIDOID, "inet": pgtype.InetOID,
 	}
 	var cols []link.Column
 	for f := range strings.SplitSeq(list, ",") {
@@ -49,11 +49,12 @@ var Devices = link.Table{Name: "pg_netstat_device", Columns: columns(`device tex
 	open_packets_in int8, open_packets_out int8, open_bytes_in int8, open_bytes_out int8`)}
 
 // StatusTable is the agent's part of pg_netstat_status. Hidden: until when
-// everything is accounted for.
+// everything is accounted for: packets, and what the sessions did.
 var StatusTable = link.Table{Name: "pg_netstat_status", Columns: columns(`state text, engine text, engine_reason text,
 	exact bool, inexact_reason text, devices text, port int4, warning text, packets_lost int8,
 	gaps int8, gap_seconds float8, last_gap_start timestamptz, last_gap_end timestamptz,
-	restored text, restored_from timestamptz, stats_reset timestamptz, counted_until timestamptz`)}
+	restored text, restored_from timestamptz, sessions_live int8, events_folded int8,
+	stats_reset timestamptz, counted_until timestamptz, sessions_until timestamptz`)}
 
 // speeds gives what each figure of c is per second, over a time that was
 // really covered; NULL for none.
@@ -127,6 +128,9 @@ type Status struct {
 	Warning       string // what of the settings could not be done
 	Restored      string // where earlier figures came from; empty if from nowhere
 	RestoredFrom  time.Time
+	Sessions      int       // that live; as the other snapshots have it
+	Folded        uint64    // calls and sessions whose account was lost to (other); likewise
+	SessionsUntil time.Time // all that the sessions did before is in the other snapshots
 }
 
 // EncodeStatus makes the snapshot of the agent's state.
@@ -141,7 +145,8 @@ func EncodeStatus(s Status, l *account.Ledger) ([]byte, error) {
 		exact, textOrNull(s.InexactReason), textOrNull(strings.Join(s.Devices, ", ")), int32(s.Port),
 		textOrNull(s.Warning), int64(l.Lost()),
 		int64(g.Count), g.Total.Seconds(), timeOrNull(g.LastStart), timeOrNull(g.LastEnd),
-		textOrNull(s.Restored), timeOrNull(s.RestoredFrom), l.ResetAt(), l.Until().Wall,
+		textOrNull(s.Restored), timeOrNull(s.RestoredFrom), int64(s.Sessions), int64(s.Folded),
+		l.ResetAt(), l.Until().Wall, timeOrNull(s.SessionsUntil),
 	}
 	return StatusTable.Encode(nil, func(yield func(link.Row) bool) { yield(row) })
 }

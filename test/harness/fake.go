@@ -109,8 +109,10 @@ type Puppet struct {
 	Snapshots     map[string][]byte // that it restored
 	MaxSet        uint64
 
-	conn *net.UnixConn
-	done chan struct{} // closed when the worker has closed the socket
+	conn     *net.UnixConn
+	done     chan struct{} // closed when the worker has closed the socket
+	heard    heard
+	requests uint32 // to take
 }
 
 // Puppet waits for the next process of the mode "puppet" and greets the worker.
@@ -130,9 +132,11 @@ func (f *Fake) Puppet(t testing.TB) *Puppet {
 	go func() {
 		defer close(p.done)
 		for {
-			if _, _, err := frames.Next(); err != nil {
+			kind, body, err := frames.Next()
+			if err != nil {
 				return
 			}
+			p.heard.frame(kind, body)
 		}
 	}()
 	return p

@@ -101,7 +101,18 @@ type Running struct {
 // Start starts a command in the namespace. It is killed when the test is over.
 func (h *Host) Start(t testing.TB, command ...string) *Running {
 	t.Helper()
-	r := &Running{cmd: h.Command(command...), done: make(chan struct{})}
+	return start(t, h.Command(command...))
+}
+
+// StartAsAccount is Start for what the servers' user runs.
+func (h *Host) StartAsAccount(t testing.TB, command ...string) *Running {
+	t.Helper()
+	return start(t, h.asAccount(command...))
+}
+
+func start(t testing.TB, cmd *exec.Cmd) *Running {
+	t.Helper()
+	r := &Running{cmd: cmd, done: make(chan struct{})}
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)

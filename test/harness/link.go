@@ -23,6 +23,19 @@ type End struct {
 // link of one host, and so on.
 func NewLink(t testing.TB, server, client *Host) *Link {
 	t.Helper()
+	l := newEnds(t, server, client)
+	must(t, "ip", "link", "add", l.Server.Device, "netns", server.Name,
+		"type", "veth", "peer", "name", l.Client.Device, "netns", client.Name)
+	for _, e := range []End{l.Server, l.Client} {
+		e.up(t)
+	}
+	l.Offload(t, false)
+	return l
+}
+
+// newEnds names the devices of a link and their addresses.
+func newEnds(t testing.TB, server, client *Host) *Link {
+	t.Helper()
 	n := serial.Add(1)
 	end := func(h *Host, last byte) End {
 		return End{
@@ -31,14 +44,7 @@ func NewLink(t testing.TB, server, client *Host) *Link {
 			V6: netip.AddrFrom16([16]byte{0: 0xfd, 6: byte(n >> 8), 7: byte(n), 15: last}),
 		}
 	}
-	l := &Link{Server: end(server, 1), Client: end(client, 2)}
-	must(t, "ip", "link", "add", l.Server.Device, "netns", server.Name,
-		"type", "veth", "peer", "name", l.Client.Device, "netns", client.Name)
-	for _, e := range []End{l.Server, l.Client} {
-		e.up(t)
-	}
-	l.Offload(t, false)
-	return l
+	return &Link{Server: end(server, 1), Client: end(client, 2)}
 }
 
 func freeDevice(t testing.TB, h *Host) string {

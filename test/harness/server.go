@@ -94,6 +94,9 @@ func accountDir(t testing.TB) string {
 	return path
 }
 
+// AccountDir makes a directory for what the servers' user runs beside a server.
+func AccountDir(t testing.TB) string { t.Helper(); return accountDir(t) }
+
 // asAccount makes a command that the servers' user runs in the namespace.
 func (h *Host) asAccount(command ...string) *exec.Cmd {
 	as := []string{"setpriv", "--reuid=" + Account, "--regid=" + Account, "--init-groups", "--"}

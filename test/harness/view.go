@@ -169,18 +169,20 @@ func (s *Server) CaughtUp(t testing.TB) {
 	t.Helper()
 	now := time.Now()
 	Until(t, 90*time.Second, "figures catching up", func() error {
-		rows, err := TryRows[struct{ At *time.Time }](s, `SELECT counted_until FROM pg_netstat_read('pg_netstat_status') AS s (
+		rows, err := TryRows[struct{ Packets, Sessions *time.Time }](s, `SELECT counted_until, sessions_until FROM pg_netstat_read('pg_netstat_status') AS s (
 			state text, engine text, engine_reason text, exact bool, inexact_reason text, devices text, port int4,
 			warning text, packets_lost int8, gaps int8, gap_seconds float8, last_gap_start timestamptz,
-			last_gap_end timestamptz, restored text, restored_from timestamptz, stats_reset timestamptz,
-			counted_until timestamptz)`)
+			last_gap_end timestamptz, restored text, restored_from timestamptz, sessions_live int8, events_folded int8,
+			stats_reset timestamptz, counted_until timestamptz, sessions_until timestamptz)`)
 		if err != nil {
 			return err
 		}
-		if len(rows) != 1 || rows[0].At == nil || rows[0].At.Before(now) {
-			return fmt.Errorf("counted until %+v, now it was %s", rows, now)
+		for _, r := range rows {
+			if r.Packets != nil && r.Packets.After(now) && r.Sessions != nil && r.Sessions.After(now) {
+				return nil
+			}
 		}
-		return nil
+		return fmt.Errorf("known are %+v, now it was %s", rows, now)
 	})
 }
 

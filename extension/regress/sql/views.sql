@@ -33,3 +33,47 @@ SELECT count(*) AS rows, bool_and(worker_pid > 0) AS worker FROM pg_netstat_work
 SELECT count(*) AS disorder FROM (
     SELECT (device, ts) <= (lag(device) OVER (), lag(ts) OVER ()) AS wrong FROM pg_netstat) s
 WHERE wrong;
+
+-- Who and what: what is published is of one moment, and the sums are equal. One
+-- publication may come between two views of a query, so it may take a few tries.
+DO $$
+DECLARE
+    equal bool;
+BEGIN
+    FOR i IN 1..300 LOOP
+        SELECT count(DISTINCT sums) = 1 AND count(*) = 5 INTO equal FROM (
+            SELECT (sum(sessions), sum(live_sessions), sum(failed_connections), sum(bytes_in), sum(bytes_out),
+                    sum(segments_in), sum(segments_out), sum(retransmitted_bytes), sum(retransmitted_segments)) AS sums
+            FROM pg_netstat_database HAVING sum(sessions) > 0
+            UNION ALL SELECT (sum(sessions), sum(live_sessions), sum(failed_connections), sum(bytes_in), sum(bytes_out),
+                    sum(segments_in), sum(segments_out), sum(retransmitted_bytes), sum(retransmitted_segments))
+            FROM pg_netstat_role HAVING sum(sessions) > 0
+            UNION ALL SELECT (sum(sessions), sum(live_sessions), sum(failed_connections), sum(bytes_in), sum(bytes_out),
+                    sum(segments_in), sum(segments_out), sum(retransmitted_bytes), sum(retransmitted_segments))
+            FROM pg_netstat_application HAVING sum(sessions) > 0
+            UNION ALL SELECT (sum(sessions), sum(live_sessions), sum(failed_connections), sum(bytes_in), sum(bytes_out),
+                    sum(segments_in), sum(segments_out), sum(retransmitted_bytes), sum(retransmitted_segments))
+            FROM pg_netstat_client HAVING sum(sessions) > 0
+            UNION ALL SELECT (sum(sessions), sum(live_sessions), sum(failed_connections), sum(bytes_in), sum(bytes_out),
+                    sum(segments_in), sum(segments_out), sum(retransmitted_bytes), sum(retransmitted_segments))
+            FROM pg_netstat_network HAVING sum(sessions) > 0) AS s;
+        EXIT WHEN equal;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+    IF equal IS NOT TRUE THEN
+        RAISE EXCEPTION 'the sums of the views differ';
+    END IF;
+END $$;
+
+-- This session is among the live ones, by the names that it has now.
+DO $$
+BEGIN
+    FOR i IN 1..300 LOOP
+        EXIT WHEN EXISTS (SELECT FROM pg_netstat_activity WHERE pid = pg_backend_pid());
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END $$;
+SELECT datname = current_database() AS database, usename = session_user AS role,
+       application_name = current_setting('application_name') AS application, backend_type,
+       client_addr, network, bytes_in, bytes_out > 0 AS sent, connected_at < now() AS connected
+FROM pg_netstat_activity WHERE pid = pg_backend_pid();

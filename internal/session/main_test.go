@@ -1,0 +1,10 @@
+package session
+
+import (
+	"os"
+	"testing"
+
+	"github.com/pg-netstat/pg_netstat/internal/netnstest"
+)
+
+func TestMain(m *testing.M) { os.Exit(netnstest.Main(m)) }
