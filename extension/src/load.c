@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "storage/fd.h"
+#include "utils/memutils.h"
 
 #include "events.h"
 #include "ring.h"
