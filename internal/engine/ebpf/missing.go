@@ -33,7 +33,7 @@ func missing(err error) error {
 	case errors.As(err, &verifier), errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
 		return &engine.Missing{
 			What: "a kernel that accepts the eBPF program",
-			Hint: "Linux 5.8 or later with CONFIG_BPF_SYSCALL is known to.",
+			Hint: "Linux 5.13 or later with CONFIG_BPF_SYSCALL should.",
 			Err:  err,
 		}
 	case errors.Is(err, unix.EAFNOSUPPORT):
