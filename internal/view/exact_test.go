@@ -179,7 +179,7 @@ func TestExact(t *testing.T) {
 	}
 }
 
-func encodeAll(t *testing.T, r *session.Register) map[string][]byte {
+func encodeAll(t testing.TB, r *session.Register) map[string][]byte {
 	t.Helper()
 	m, all := Moment{Reset: noon, Measured: true}, map[string][]byte{}
 	put := func(table link.Table, data []byte, err error) {
