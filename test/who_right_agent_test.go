@@ -199,3 +199,62 @@ func TestResetWithLiveSession(t *testing.T) {
 	w.s.CaughtUp(t)
 	check("after a restart")
 }
+
+// TestResetAmongSessions resets while sessions come and go. What is counted from then
+// on lies between what the witnesses had seen before it and after.
+func TestResetAmongSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "ebpf")
+	crowds := w.crowds(t)
+	lasting := w.as(t, "alice", "dbname=one application_name=lasting")
+	var running []*harness.Running
+	for i, c := range crowds {
+		running = append(running, c.run(t, w, 100+1000*i, 300, "disable"))
+	}
+	seen := func() (all proxy.Bytes, begun, ended int64) {
+		for _, c := range crowds {
+			sum, open := c.witness.Total()
+			n := int64(len(c.witness.Sessions()))
+			all, begun, ended = all.Add(sum), begun+n, ended+n-int64(open)
+		}
+		return all, begun, ended
+	}
+	var before, after proxy.Bytes
+	var ended, begun int64
+	for range 4 {
+		lasting.Exec(t, "SELECT repeat('x', 50000)")
+		pause(t)
+		before, _, ended = seen()
+		w.s.Reset(t)
+		after, begun, _ = seen()
+		sumsAgree(t, w.s)
+	}
+	for i, c := range crowds {
+		running[i].Wait(t)
+		c.witness.Done(t)
+	}
+	all, sessions, _ := seen()
+	w.s.CaughtUp(t)
+	got := w.s.Applications(t)["pgbench"]
+	// What a client says first counts when its session opens.
+	const hello = 100
+	if got.Sessions < sessions-begun || got.Sessions > sessions-ended ||
+		got.BytesIn < all.In-after.In || got.BytesIn > all.In-before.In+hello*(begun-ended) ||
+		got.BytesOut < all.Out-after.Out || got.BytesOut > all.Out-before.Out {
+		t.Errorf("%+v; of %d sessions %d had ended and then %d begun, of %+v %+v and then %+v had passed",
+			got, sessions, ended, begun, all, before, after)
+	}
+	if begun == sessions {
+		t.Log("the machine is so slow that all sessions had begun before the last reset")
+	}
+	// One that lives through all of them has what came after the last.
+	out := lasting.Out.Load()
+	w.s.Reset(t)
+	lasting.Exec(t, "SELECT repeat('x', 5000)")
+	lasting.Close()
+	w.s.Over(t)
+	if got := w.s.Applications(t)["lasting"]; got.BytesOut != lasting.Out.Load()-out || got.Sessions != 0 {
+		t.Errorf("the lasting session has %+v, the truth is %d", got, lasting.Out.Load()-out)
+	}
+	sumsAgree(t, w.s)
+}

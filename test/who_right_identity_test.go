@@ -154,6 +154,31 @@ func TestSetRole(t *testing.T) {
 	}
 }
 
+// TestTLSSession: it is known as one, with the bytes that its connection bears, by IPv6
+// as well.
+func TestTLSSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "ebpf")
+	w.s.EnableTLS(t)
+	w.roles(t, "alice")
+	c := w.client().NewClient(t, w.v6(), "user=alice sslmode=require")
+	c.Exec(t, "SELECT repeat('x', 100000)")
+	w.s.CaughtUp(t)
+	if l := w.s.Live(t)[c.Pid()]; !l.TLS || l.Client != w.link.Client.V6.String() || l.BytesOut != c.Out.Load() || *l.BytesIn != c.In.Load() {
+		t.Errorf("the session is %+v, its client counted %d in, %d out", l, c.In.Load(), c.Out.Load())
+	}
+	c.Close()
+	w.s.Over(t)
+	in, out := c.In.Load()-closingAlert, c.Out.Load()-closingAlert
+	is(t, "alice", w.s.Roles(t)["alice"], 1, in, out)
+	is(t, "the client", w.s.Clients(t)[w.link.Client.V6.String()], 1, in, out)
+	// The messages are fewer bytes than the records that hide them.
+	if sum := harness.SumOf(w.s.Statements(t, "usename = 'alice'")); sum.BytesOut < 100_000 || sum.BytesOut >= c.Out.Load() {
+		t.Errorf("statements have %+v, the connection bore %d", sum, c.Out.Load())
+	}
+	sumsAgree(t, w.s)
+}
+
 // TestRenamedAndDropped: a row is of an oid, shows the name of now, and the last one
 // when there is none any more.
 func TestRenamedAndDropped(t *testing.T) {
