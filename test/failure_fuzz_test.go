@@ -195,7 +195,7 @@ func viewSnapshots() map[string]snapshot {
 				moment, 5.0, int64(1), int64(2), int64(100), int64(200))),
 		"pg_netstat_status": of(&view.StatusTable,
 			counts("counting", "ebpf", nil, true, nil, "eth0, eth1", int32(5432), nil, int64(0), int64(1), 2.5, moment, moment.Add(time.Second),
-				"file", moment, moment, moment.Add(time.Minute))),
+				"file", moment, int64(3), int64(0), moment, moment.Add(time.Minute), moment.Add(time.Minute))),
 	}
 }
 

@@ -194,7 +194,7 @@ func (t *Table[T, V]) makeRoom(n int) {
 		return
 	}
 	t.drop()
-	other := t.row0(Other)
+	other := t.specialRow(Other)
 	for i, r := range t.leastUseful() {
 		enough := t.Len()+n <= t.bound
 		if enough && (r.sessions > 0 || i >= t.bound/8) {
@@ -242,8 +242,8 @@ func (r *Row[T, V]) essential() bool {
 	return r.Key.Special != Named && r.Key.Of == zero
 }
 
-// row0 finds or makes a special row, also beyond the bound.
-func (t *Table[T, V]) row0(s Special) *Row[T, V] {
+// specialRow finds or makes a special row, also beyond the bound.
+func (t *Table[T, V]) specialRow(s Special) *Row[T, V] {
 	k := Key[T]{Special: s}
 	if r := t.rows[k]; r != nil {
 		return r

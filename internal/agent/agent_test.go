@@ -432,8 +432,8 @@ func TestForcedEngineThatCannotRun(t *testing.T) {
 		w.refuse["pcap"] = errors.New("no libpcap")
 		wk.send('C', settings("pg_netstat.engine=pcap"))
 		p = wk.after(time.Second)
-		if p.status("engine") != "ebpf" || !strings.Contains(fmt.Sprint(p.status("warning")), "no libpcap") {
-			t.Errorf("engine %v, warning %v", p.status("engine"), p.status("warning"))
+		if p.status("engine") != "ebpf" || p.status("state") != "counting" || !strings.Contains(fmt.Sprint(p.status("warning")), "no libpcap") {
+			t.Errorf("engine %v is %v, warning %v", p.status("engine"), p.status("state"), p.status("warning"))
 		}
 		if p.status("state") != "counting" || p.status("devices") != "eth0" || p.status("exact") != true {
 			t.Errorf("with the former engine: %v", p.rows(view.StatusTable)[0])
