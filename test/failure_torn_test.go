@@ -129,7 +129,7 @@ func TestSmallMemory(t *testing.T) {
 	set, base := map[string][]byte{}, viewSnapshots()
 	var rows []link.Row
 	start := time.Now().Truncate(time.Second).Add(-time.Hour)
-	for i := range 700 {
+	for i := range 800 {
 		for d := range 4 {
 			at := start.Add(time.Duration(i) * time.Second)
 			rows = append(rows, link.Row{fmt.Sprintf("device%d", d), at, int64(i), int64(i), 1.0, 2.0,
@@ -140,7 +140,7 @@ func TestSmallMemory(t *testing.T) {
 		set[name] = base[name].bytes()
 	}
 	set["pg_netstat"] = of(&view.History, rows...).bytes()
-	if len(set["pg_netstat"]) < 400000 {
+	if len(set["pg_netstat"]) < 450000 {
 		t.Fatalf("the history has %d bytes only", len(set["pg_netstat"]))
 	}
 	p.Publish(t, set)
@@ -157,7 +157,7 @@ func TestSmallMemory(t *testing.T) {
 	}
 	left := harness.Value[int64](t, v.Server, "SELECT count(*) FROM pg_netstat WHERE device LIKE 'device%'")
 	newest := harness.Value[time.Time](t, v.Server, "SELECT max(ts) FROM pg_netstat WHERE device = 'device3'")
-	if left < 1000 || left >= 2800 || !newest.Equal(start.Add(699*time.Second)) {
+	if left < 1000 || left >= 3200 || !newest.Equal(start.Add(799*time.Second)) {
 		t.Errorf("%d rows are left, the newest of %s", left, newest)
 	}
 	v.LogSays(t, 0, "the oldest rows of pg_netstat are left out")
