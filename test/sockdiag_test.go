@@ -47,8 +47,9 @@ func TestDerived(t *testing.T) {
 				truth, totals := w.account(t, func() { c.run(t, w, at) })
 				d := totals.Sub(truth)
 				t.Logf("truth %+v, difference %+v", truth, d)
-				// Blocks of selective acknowledgments, if any were sent, are unknown.
-				bytes := c.connections*linkHeaders + (truth.BytesIn+truth.BytesOut)/1000
+				// What a client sent twice, and blocks of selective acknowledgments, are
+				// unknown: on a busy machine there are some.
+				bytes := c.connections*linkHeaders + (truth.BytesIn+truth.BytesOut)/100
 				if !small(d.PacketsIn, c.connections) || !small(d.PacketsOut, c.connections) ||
 					!small(d.BytesIn, bytes) || !small(d.BytesOut, bytes) {
 					t.Errorf("pg_netstat_device has %+v, the truth is %+v: difference %+v", totals, truth, d)

@@ -109,6 +109,10 @@ type Table[T comparable, V amounts[V]] struct {
 	bound  int       // rows shown; 0 for no bound
 	rows   map[Key[T]]*Row[T, V]
 	folded []*Row[T, V] // those not shown
+	// full says that nearly all rows are of live sessions. To find the few others for
+	// each new row would take longer than a flood of new keys allows, so until the next
+	// refresh what is new belongs to the row Other.
+	full bool
 }
 
 func newTable[T comparable, V amounts[V]]() *Table[T, V] {
@@ -145,13 +149,13 @@ func (t *Table[T, V]) Find(k Key[T]) *Row[T, V] {
 
 // add adds to the settled part of a key.
 func (t *Table[T, V]) add(k Key[T], label string, v V) {
-	e := t.row(k, label).shown()
+	e := t.row(k, label, false).shown()
 	e.settled = e.settled.Plus(v)
 }
 
 // open makes a live session part of a key's row.
 func (t *Table[T, V]) open(k Key[T], label string) *Entry[V] {
-	e := t.row(k, label).Entry
+	e := t.row(k, label, true).Entry
 	e.sessions++
 	if e.into != nil {
 		e.into.sessions++
@@ -159,19 +163,32 @@ func (t *Table[T, V]) open(k Key[T], label string) *Entry[V] {
 	return e
 }
 
-// row finds or makes a key's row.
-func (t *Table[T, V]) row(k Key[T], label string) *Row[T, V] {
+// row finds or makes a key's row, or where there is no room for it the row Other; a live
+// session gets its own, which is then not shown.
+func (t *Table[T, V]) row(k Key[T], label string, live bool) *Row[T, V] {
 	if r := t.rows[k]; r != nil {
 		if label != "" {
 			r.Label = label
 		}
 		return r
 	}
-	t.makeRoom(1)
+	if !t.full {
+		t.makeRoom(1)
+	}
 	if r := t.rows[k]; r != nil {
 		return r // it is Other, made for those that were folded
 	}
-	return t.put(k, label)
+	if !t.full || k.essential() || t.Len() < t.bound {
+		return t.put(k, label)
+	}
+	other := t.specialRow(Other)
+	if !live {
+		return other
+	}
+	r := t.put(k, label)
+	r.into = other.Entry
+	t.folded = append(t.folded, r)
+	return r
 }
 
 func (t *Table[T, V]) put(k Key[T], label string) *Row[T, V] {
@@ -182,7 +199,7 @@ func (t *Table[T, V]) put(k Key[T], label string) *Row[T, V] {
 
 // Bound changes how many rows are shown at most, 0 for any number.
 func (t *Table[T, V]) Bound(rows int) {
-	t.bound = rows
+	t.bound, t.full = rows, false
 	t.makeRoom(0)
 }
 
@@ -195,13 +212,18 @@ func (t *Table[T, V]) makeRoom(n int) {
 	}
 	t.drop()
 	other := t.specialRow(Other)
+	ended := 0 // rows without live sessions that were folded
 	for i, r := range t.leastUseful() {
 		enough := t.Len()+n <= t.bound
 		if enough && (r.sessions > 0 || i >= t.bound/8) {
-			return
+			break
+		}
+		if r.sessions == 0 {
+			ended++
 		}
 		t.fold(r, other)
 	}
+	t.full = ended < t.bound/8
 }
 
 // leastUseful sorts the rows that may be folded: first those without live
@@ -214,7 +236,7 @@ func (t *Table[T, V]) leastUseful() iter.Seq2[int, *Row[T, V]] {
 	}
 	all := make([]candidate, 0, t.Len())
 	for r := range t.All() {
-		if !r.essential() {
+		if !r.Key.essential() {
 			all = append(all, candidate{r, r.sessions > 0, r.Total().weight()})
 		}
 	}
@@ -237,9 +259,9 @@ func (t *Table[T, V]) leastUseful() iter.Seq2[int, *Row[T, V]] {
 }
 
 // essential tells whether the row may not be folded.
-func (r *Row[T, V]) essential() bool {
+func (k Key[T]) essential() bool {
 	var zero T
-	return r.Key.Special != Named && r.Key.Of == zero
+	return k.Special != Named && k.Of == zero
 }
 
 // specialRow finds or makes a special row, also beyond the bound.
@@ -277,6 +299,7 @@ func (t *Table[T, V]) drop() {
 
 // reset makes every row show zero, and forgets those of no live session.
 func (t *Table[T, V]) reset() {
+	t.full = false
 	t.drop()
 	for k, r := range t.rows {
 		if r.sessions == 0 {
@@ -294,6 +317,7 @@ func (t *Table[T, V]) reset() {
 // refresh computes the speeds over the time since it last did, and forgets what
 // is no longer needed.
 func (t *Table[T, V]) refresh(covered time.Duration) {
+	t.full = false
 	t.drop()
 	for r := range t.All() {
 		done, live := r.settled.flow(), r.live.flow() // the rest of the sum is not needed

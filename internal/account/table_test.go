@@ -271,3 +271,46 @@ func BenchmarkFlood(b *testing.B) {
 		w.AddWire(r)
 	}
 }
+
+// TestFloodAmongLiveRows: where every row is of live sessions, a flood of new keys does not
+// look through all of them each time, nothing is lost, and later there is room again.
+func TestFloodAmongLiveRows(t *testing.T) {
+	const bound, flood = 5000, 100000
+	w := NewWho()
+	w.Clients.Bound(bound)
+	account := func(i int) link.Account {
+		return link.Account{Remote: link.Address{IP: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}}
+	}
+	var shares []*Share
+	for i := range 2 * bound {
+		shares = append(shares, w.Open(account(i)))
+	}
+	for i := range flood {
+		w.Add(account(2*bound+i), Usage{BytesIn: 1})
+	}
+	late := w.Open(account(3 * flood))
+	late.Set(link.Traffic{BytesIn: 7})
+	check := func(want Usage, live int) {
+		t.Helper()
+		var sum Usage
+		sessions := 0
+		for r := range w.Clients.All() {
+			sum = sum.Plus(r.Total())
+			sessions += r.Sessions()
+		}
+		if sum != want || sessions != live || w.Clients.Len() > bound+1 {
+			t.Errorf("%d rows with %d sessions and %+v, want %d and %+v", w.Clients.Len(), sessions, sum, live, want)
+		}
+	}
+	check(Usage{BytesIn: flood + 7}, 2*bound+1)
+	late.Close()
+	for _, s := range shares {
+		s.Close()
+	}
+	w.Refresh(time.Second)
+	w.Add(account(4*flood), Usage{BytesIn: 3})
+	check(Usage{BytesIn: flood + 3}, 0)
+	if r := w.Clients.Find(Key[netip.Addr]{Of: account(4 * flood).Remote.IP}); r == nil {
+		t.Error("there is no room for a new key after all sessions have ended")
+	}
+}

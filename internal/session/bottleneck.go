@@ -53,7 +53,7 @@ const (
 // things that need no answer.
 func (h *Health) Refresh(before, now *sockdiag.Socket, elapsed time.Duration, walsender bool) string {
 	if before == nil || before.Cookie != now.Cookie {
-		*h = Health{}
+		*h = Health{request: atFirst(now)}
 	}
 	if now.MinRTT > 0 && (h.lowest == 0 || now.MinRTT < h.lowest) {
 		h.lowest = now.MinRTT
@@ -165,6 +165,15 @@ func (p *period) request(was request) request {
 	default:
 		return noRequest
 	}
+}
+
+// atFirst says whether a connection that is seen for the first time has an open
+// request, as far as that can be told.
+func atFirst(s *sockdiag.Socket) request {
+	if s.BytesReceived > 0 && (s.BytesSent == 0 || s.LastDataRecv < s.LastDataSent) {
+		return openRequest
+	}
+	return noRequest
 }
 
 // since gives how much a counter has grown; the kernel's of time wrap around after weeks.

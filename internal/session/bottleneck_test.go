@@ -187,3 +187,30 @@ func TestNoTime(t *testing.T) {
 		t.Errorf("got %q", word)
 	}
 }
+
+// TestRequestAtFirst: a request that waited before the connection was first seen, by an agent
+// that has just started.
+func TestRequestAtFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*sockdiag.Socket)
+		want   string
+	}{
+		"answered": {func(*sockdiag.Socket) {}, BottleneckNone},
+		"open":     {func(s *sockdiag.Socket) { s.LastDataRecv = s.LastDataSent - 4 }, BottleneckServer},
+		"the first one": {func(s *sockdiag.Socket) {
+			s.BytesSent, s.LastDataRecv = 0, s.LastDataSent
+		}, BottleneckServer},
+		"nobody knows": {func(s *sockdiag.Socket) { s.LastDataRecv = s.LastDataSent }, BottleneckNone},
+	} {
+		var h Health
+		before := quiet()
+		before.LastDataRecv = before.LastDataSent + 4
+		c.change(&before)
+		h.Refresh(nil, &before, 0, false)
+		now := before
+		older(&now)
+		if word := h.Refresh(&before, &now, time.Second, false); word != c.want {
+			t.Errorf("%s: %q, want %q", name, word, c.want)
+		}
+	}
+}
