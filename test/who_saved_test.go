@@ -133,13 +133,28 @@ func TestEventsAfterCrash(t *testing.T) {
 				haunted(t, puppet, live)
 				puppet.Close()
 			}
+			puppet = p.fake.Puppet(t)
+			l = haunted(t, puppet, live)
+			if err := puppet.Send(link.Publish(l.Seq, puppet.ResetSeq)); err != nil {
+				t.Fatal(err)
+			}
+			// The worker has read the publication when it answers what came behind.
+			l.Apply(t, puppet.Take(t))
+			puppet.Close()
+			puppet = p.fake.Puppet(t)
+			former := harness.NewLedger()
+			former.Seq = puppet.EventSeq
+			former.Apply(t, puppet.Take(t))
+			if len(former.Ghosts) > 0 {
+				t.Errorf("ghosts come back: %+v", former.Ghosts)
+			}
 		})
 	}
 }
 
 // haunted checks what an agent is told of a session that was live when its server
 // crashed.
-func haunted(t *testing.T, puppet *harness.Puppet, live link.Live) {
+func haunted(t *testing.T, puppet *harness.Puppet, live link.Live) *harness.Ledger {
 	t.Helper()
 	l := harness.NewLedger()
 	l.Seq = puppet.EventSeq
@@ -157,4 +172,5 @@ func haunted(t *testing.T, puppet *harness.Puppet, live link.Live) {
 	if len(liveOf(l, live.Role)) > 0 || l.Sum(ofRole(live.Role)) != (link.AccountChange{}) {
 		t.Errorf("sessions of a former life: %+v", l)
 	}
+	return l
 }
