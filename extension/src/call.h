@@ -44,6 +44,15 @@ extern PgnStatement *pgn_call_count(void);
 extern void pgn_call_suspend(void);
 extern void pgn_call_end(uint64 rows);
 
+/* The entry to count another message of the call in. */
+static inline PgnStatement *
+pgn_call_entry(void)
+{
+	if (likely(pgn_call.counted && pgn_call.entry != NULL && pgn_call.entry->serial == pgn_call.serial))
+		return pgn_call.entry;
+	return pgn_call_count();
+}
+
 /* Ends it without a message: it goes on later, or was none. */
 static inline void
 pgn_call_leave(void)

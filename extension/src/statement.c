@@ -39,22 +39,24 @@ pgn_statement_open(void)
 	pgn_hooks_install();
 }
 
+static pg_noinline PgnStatement *
+find_ownerless(PgnStatementClass class)
+{
+	PgnStatementKey key = {.userid = GetSessionUserId(), .dbid = MyDatabaseId, .class = class};
+
+	return ownerless[class] = pgn_slot_statement(&key);
+}
+
 /* The entry of what belongs to no statement, under the session's user. */
-static PgnStatement *
+static inline PgnStatement *
 ownerless_entry(PgnStatementClass class)
 {
 	PgnStatement *entry = ownerless[class];
-	Oid			userid = GetSessionUserId();
-	PgnStatementKey key;
 
-	if (likely(entry != NULL && entry->key.class == class && entry->key.userid == userid &&
-			   entry->key.dbid == MyDatabaseId && entry->key.queryid == 0))
+	if (likely(entry != NULL && entry->key.class == class && entry->key.userid == GetSessionUserId() &&
+			   entry->key.dbid == MyDatabaseId))
 		return entry;
-	memset(&key, 0, sizeof(key));
-	key.userid = userid;
-	key.dbid = MyDatabaseId;
-	key.class = class;
-	return ownerless[class] = pgn_slot_statement(&key);
+	return find_ownerless(class);
 }
 
 /* What a type of message tells; others serve the protocol and nothing else. */
@@ -78,7 +80,7 @@ static const uint8 told[256] = {
 };
 
 /* A RowDescription outside of a portal answers a Describe, if it answers no replication command. */
-static PgnStatementClass
+static inline PgnStatementClass
 ownerless_class(char type)
 {
 	if ((told[(uint8) type] & OF_STATEMENT) == 0 || (type == 'T' && !am_walsender))
@@ -113,7 +115,7 @@ ask_failed_copy(void)
 		pgn_call.bytes_in = MyBEEntry->st_progress_param[PROGRESS_COPY_BYTES_PROCESSED];
 }
 
-static void
+static pg_noinline void
 end_with(char type, const char *body, size_t len)
 {
 	switch (type)
@@ -147,7 +149,7 @@ pgn_statement_message(char type, const char *body, size_t len)
 
 	if ((tells & OF_STATEMENT) != 0 && (pgn_call.lives || pgn_call_adopt(type == 'C')))
 	{
-		entry = pgn_call_count();
+		entry = pgn_call_entry();
 		pgn_call.bytes += bytes;
 		pgn_call.rows += type == 'D';
 	}
