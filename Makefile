@@ -31,11 +31,15 @@ bin/pg_netstat-agent: go.mod go.sum extension/pg_netstat.control $(sources)
 	@command -v $(GO) >/dev/null || { echo "there is no Go: run script/bootstrap, or put go on the PATH (sudo has a PATH of its own: run make before sudo make install)" >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/pg_netstat-agent
 
-install: all ## install where PG_CONFIG says; DESTDIR= for packagers, SERVER_GROUP= the server's group
+install: permitted all ## install where PG_CONFIG says; DESTDIR= for packagers, SERVER_GROUP= the server's group
 	$(extension) install
 	install -m 0700 bin/pg_netstat-agent "$(DESTDIR)$(agent).new"
 	@script/lib/permit "$(DESTDIR)$(agent).new" "$(agent)" "$(SERVER_GROUP)" "$(CAPABILITIES)" "$(DESTDIR)"
 	mv -f "$(DESTDIR)$(agent).new" "$(DESTDIR)$(agent)"
+
+# Before anything is built or installed.
+permitted:
+	@script/lib/permit --check "$(SERVER_GROUP)" "$(DESTDIR)"
 
 uninstall: pg_config ## remove what install installed
 	$(extension) uninstall
@@ -53,7 +57,7 @@ check-generated: ## fail if compiling the eBPF program again changes what is com
 lint: ## gofmt, go vet, shellcheck; golangci-lint where it is installed
 	@unformatted=$$(gofmt -l cmd internal test bench) && { test -z "$$unformatted" || { echo "not as gofmt has it: $$unformatted"; exit 1; }; }
 	$(GO) vet ./...
-	shellcheck -x script/bootstrap script/demo script/test script/lib/* .ci/run
+	shellcheck -x script/bench script/bootstrap script/demo script/test script/lib/* .ci/run
 	if command -v golangci-lint >/dev/null; then golangci-lint run; fi
 
 clean: ## remove what was built
@@ -65,4 +69,4 @@ help: ## this list
 	@echo "pg_netstat: make, then make install. Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-.PHONY: all module pg_config install uninstall installcheck generate check-generated lint clean help
+.PHONY: all module pg_config install permitted uninstall installcheck generate check-generated lint clean help

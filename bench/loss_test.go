@@ -31,8 +31,9 @@ type load struct {
 type contender struct {
 	name string
 	// start begins to count and gives the process that works for it, and what
-	// tells, when the load is over, how many packets it saw.
-	start func(t testing.TB, b *bed) (pid int, counted func() int64)
+	// tells, when the load is over, how many packets it saw and how many it says
+	// that it did not see.
+	start func(t testing.TB, b *bed) (pid int, counted func() (seen, told int64))
 }
 
 // bed is a server and a client that reaches it over a veth pair, and the truth.
@@ -86,38 +87,45 @@ var injected = load{"segments as fast as they go", func(t testing.TB, b *bed) {
 }}
 
 func ours(engine string) contender {
-	return contender{"pg_netstat, " + engine, func(t testing.TB, b *bed) (int, func() int64) {
+	return contender{"pg_netstat, " + engine, func(t testing.TB, b *bed) (int, func() (int64, int64)) {
 		b.server.Set(t, harness.Settings{"pg_netstat.engine": engine})
 		st := b.server.Await(t, engine)
 		b.server.CaughtUp(t)
-		before := b.server.Totals(t)
-		return int(*st.AgentPID), func() int64 {
+		before, lost := b.server.Totals(t), *b.server.Status(t).PacketsLost
+		return int(*st.AgentPID), func() (int64, int64) {
 			b.server.CaughtUp(t)
 			c := b.server.Totals(t).Sub(before)
-			return c.PacketsIn + c.PacketsOut
+			return c.PacketsIn + c.PacketsOut, *b.server.Status(t).PacketsLost - lost
 		}
 	}}
 }
 
-// tool is a program that prints its count when SIGTERM ends it.
-func tool(name, ready string, found *regexp.Regexp, args func(*bed) []string) contender {
-	return contender{name, func(t testing.TB, b *bed) (int, func() int64) {
+// tool is a program that prints its count when SIGTERM ends it, and what it did not
+// see if it knows.
+func tool(name, ready string, found, lost *regexp.Regexp, args func(*bed) []string) contender {
+	return contender{name, func(t testing.TB, b *bed) (int, func() (int64, int64)) {
 		b.server.Set(t, harness.Settings{"pg_netstat.engine": "ebpf"}) // costs it least
 		b.server.Await(t, "ebpf")
 		r := b.link.Server.Host.Start(t, args(b)...)
 		time.Sleep(time.Second)
-		return r.Pid(), func() int64 {
+		return r.Pid(), func() (int64, int64) {
 			r.Signal(syscall.SIGTERM)
 			out := r.Wait(t)
-			m := found.FindStringSubmatch(out)
-			if m == nil || !strings.Contains(out, ready) {
-				t.Fatalf("%s printed %q", name, out)
+			number := func(what *regexp.Regexp) int64 {
+				m := what.FindStringSubmatch(out)
+				if m == nil || !strings.Contains(out, ready) {
+					t.Fatalf("%s printed %q", name, out)
+				}
+				n, err := strconv.ParseInt(m[1], 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
 			}
-			n, err := strconv.ParseInt(m[1], 10, 64)
-			if err != nil {
-				t.Fatal(err)
+			if lost == nil {
+				return number(found), 0
 			}
-			return n
+			return number(found), number(lost)
 		}
 	}}
 }
@@ -125,22 +133,22 @@ func tool(name, ready string, found *regexp.Regexp, args func(*bed) []string) co
 var contenders = []contender{
 	ours("ebpf"),
 	ours("pcap"),
-	tool("libpcap as in 2022, emptied once a second", "ready", regexp.MustCompile(`(?m)^(\d+)$`), func(b *bed) []string {
+	tool("libpcap as in 2022, emptied once a second", "ready", regexp.MustCompile(`(?m)^(\d+)$`), nil, func(b *bed) []string {
 		return []string{filepath.Join(b.tools, "drain"), "-device", b.link.Server.Device, "-port", strconv.Itoa(b.server.Port)}
 	}),
-	tool("tcpdump -w /dev/null", "listening on", regexp.MustCompile(`(?m)^(\d+) packets captured`), func(b *bed) []string {
+	tool("tcpdump -w /dev/null", "listening on", regexp.MustCompile(`(?m)^(\d+) packets captured`), regexp.MustCompile(`(?m)^(\d+) packets dropped by kernel`), func(b *bed) []string {
 		return []string{"tcpdump", "-Z", "root", "-i", b.link.Server.Device, "-w", "/dev/null", "-s", "96", "tcp port " + strconv.Itoa(b.server.Port)}
 	}),
 }
 
 // BenchmarkLoss shows, for each load and each way to count, how many packets were
-// lost and what the counting process cost. Processor time that the kernel
+// lost, how many of these it tells of, and what the counting process cost. Processor time that the kernel
 // spends on copying packets while they arrive is nobody's and not in it.
 func BenchmarkLoss(bm *testing.B) {
 	b := newBed(bm)
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "load\tcounted by\tpackets/s\tlost\tCPU s per million packets\tMB resident\tat most")
+	fmt.Fprintln(w, "load\tcounted by\tpackets/s\tlost\ttold\tCPU s per million packets\t% of a core\tMB resident\tat most")
 	for _, l := range []load{transactions(1000), transactions(5000), transactions(0), injected} {
 		for _, c := range contenders {
 			fmt.Fprintln(w, measure(bm, b, l, c))
@@ -160,7 +168,8 @@ func measure(t testing.TB, b *bed, l load, c contender) string {
 	ran = cpu(t, pid) - ran
 	now, highest := resident(t, pid)
 	packets := truth.PacketsIn + truth.PacketsOut
-	lost := packets - counted()
-	return fmt.Sprintf("%s\t%s\t%.0f\t%d (%.1f %%)\t%.3f\t%.0f\t%.0f", l.name, c.name, float64(packets)/took,
-		lost, 100*float64(lost)/float64(packets), ran.Seconds()/float64(packets)*1e6, now, highest)
+	seen, told := counted()
+	lost := packets - seen
+	return fmt.Sprintf("%s\t%s\t%.0f\t%d (%.1f %%)\t%d\t%.3f\t%.2f\t%.0f\t%.0f", l.name, c.name, float64(packets)/took,
+		lost, 100*float64(lost)/float64(packets), told, ran.Seconds()/float64(packets)*1e6, 100*ran.Seconds()/took, now, highest)
 }

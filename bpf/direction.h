@@ -12,7 +12,7 @@
  * nothing, for each packet takes both: the received copy counts.
  */
 static __always_inline enum direction
-direction(struct __sk_buff *skb, __be16 source, __be16 destination)
+direction(struct __sk_buff *skb, __u16 source, __u16 destination)
 {
 	if (loopback) {
 		if (skb->pkt_type == PACKET_OUTGOING)

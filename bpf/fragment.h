@@ -74,7 +74,7 @@ judge(struct datagram *key, __u32 verdict)
 static __noinline int
 hold(struct datagram *key, __u64 bytes)
 {
-	__u32 odd = half & 1;
+	__u32 odd = LIVE_HALF(live);
 	struct held *f = bpf_map_lookup_elem(&fragments, key);
 
 	if (!f) {

@@ -27,7 +27,7 @@ direction_at(struct __sk_buff *skb, __u32 at)
 
 	if (bpf_skb_load_bytes(skb, at, ports, sizeof(ports)) < 0)
 		return NEITHER;
-	return direction(skb, ports[0], ports[1]);
+	return direction(skb, bpf_ntohs(ports[0]), bpf_ntohs(ports[1]));
 }
 
 /* Bytes of the TCP header; the least there can be if the packet is cut before. */
@@ -39,24 +39,6 @@ tcp_header(struct __sk_buff *skb, __u32 at)
 	if (bpf_skb_load_bytes(skb, at + TCP_DATA_OFFSET, &offset, 1) < 0)
 		return TCP_HEADER_MIN;
 	return (offset >> 4) * 4;
-}
-
-static __noinline int
-count_slow4(struct client4 *key, __u64 packets, __u64 bytes, __u32 d)
-{
-	struct wire w = {.bytes = bytes, .packets = packets};
-	__u32 word;
-
-	return d == IN ? count4(key, &word, IN, w) : count4(key, &word, OUT, w);
-}
-
-static __noinline int
-count_slow6(struct client6 *key, __u64 packets, __u64 bytes, __u32 d)
-{
-	struct wire w = {.bytes = bytes, .packets = packets};
-	__u32 word;
-
-	return d == IN ? count6(key, &word, IN, w) : count6(key, &word, OUT, w);
 }
 
 /*
@@ -84,28 +66,21 @@ static __noinline int
 count_flow4(struct __sk_buff *skb, struct iphdr *ip, __u32 link, __u32 transport)
 {
 	int d = direction_at(skb, transport);
-	struct client4 key;
+	__u32 source = bpf_ntohl(ip->saddr), destination = bpf_ntohl(ip->daddr);
 	struct wire w;
+	__u64 key;
 
 	if (d == NEITHER)
 		return FOREIGN;
-	if (d == IN) {
-		key.local = ip->daddr;
-		key.remote = ip->saddr;
-		KEEP_APART();
-	} else {
-		key.local = ip->saddr;
-		key.remote = ip->daddr;
-		KEEP_APART();
-	}
+	key = d == IN ? client4(destination, source) : client4(source, destination);
 	w = wire_of(skb, link, transport + tcp_header(skb, transport));
-	if (!count_slow4(&key, w.packets, w.bytes, d))
+	if (!count_anywhere4(key, w.packets, w.bytes, d))
 		return FOREIGN;
 	return d == IN ? DATAGRAM_IN : DATAGRAM_OUT;
 }
 
 /* The packet begins with at bytes of tags, and stands link bytes into the frame. */
-static __noinline int
+__noinline int
 count_any4(struct __sk_buff *skb, __u32 at, __u32 link)
 {
 	struct chain c = {};
@@ -177,7 +152,7 @@ count_flow6(struct __sk_buff *skb, struct ipv6hdr *ip, __u32 at, __u32 link, __u
 	}
 	w = wire_of(skb, link, transport + tcp_header(skb, transport));
 	w.bytes -= jumbo_bytes(skb, ip, at) * w.packets;
-	if (!count_slow6(&key, w.packets, w.bytes, d))
+	if (!count_anywhere6(&key, w.packets, w.bytes, d))
 		return FOREIGN;
 	return d == IN ? DATAGRAM_IN : DATAGRAM_OUT;
 }
@@ -190,7 +165,7 @@ may_be_tcp(__u8 next)
 	       next == NEXT_AUTHENTICATION || next == NEXT_ROUTING;
 }
 
-static __noinline int
+__noinline int
 count_any6(struct __sk_buff *skb, __u32 at, __u32 link)
 {
 	struct chain c = {};
@@ -224,7 +199,8 @@ count_any6(struct __sk_buff *skb, __u32 at, __u32 link)
 	return judge(&key, verdict);
 }
 
-static __noinline int
+/* Not static, as count_client4. */
+__noinline int
 count_any(struct __sk_buff *skb)
 {
 	__u32 link = link_header + tag_beside(skb);

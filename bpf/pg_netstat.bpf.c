@@ -23,103 +23,130 @@
 
 #define KEEP_NOTHING 0
 
-struct tcp4 {
-	struct iphdr ip;
-	struct tcphdr tcp;
-};
+/*
+ * Words and bytes of the packet in the host's order. A packet that ends before
+ * ends the program, which keeps nothing.
+ */
+unsigned long long load_byte(void *skb, unsigned long long at) asm("llvm.bpf.load.byte");
+unsigned long long load_word(void *skb, unsigned long long at) asm("llvm.bpf.load.word");
 
-struct tcp6 {
-	struct ipv6hdr ip;
-	struct tcphdr tcp;
-};
-
-/* As bytes in memory: version 4 and no options. */
+/* Version 4 and no options. */
 #define PLAIN_IPV4 0x45
+
+/* Where words of the IPv4 header are, and what is in them. */
+#define FRAGMENT_AND_PROTOCOL4 6
 #define FRAGMENT4 (FRAGMENT4_OFFSET | FRAGMENT4_MORE)
+#define SOURCE4 12
+#define DESTINATION4 16
 
-static __always_inline int
-count_plain4(struct __sk_buff *skb, struct tcp4 *h, enum direction d)
+/* Plain but for that they stand for several packets. */
+static __noinline int
+count_super4(struct __sk_buff *skb, __u64 key, __u32 d)
 {
-	__u32 link = link_header + tag_beside(skb);
-	struct wire w = wire_of(skb, link, sizeof(h->ip) + h->tcp.doff * 4);
-	struct client4 *key = (void *)&h->ip.saddr;
+	__u32 at = sizeof(struct iphdr);
+	struct wire w = wire_of(skb, link_header + tag_beside(skb), at + tcp_header(skb, at));
 
-	if (d == IN) {
-		__be32 source = h->ip.saddr;
-
-		h->ip.saddr = h->ip.daddr;
-		h->ip.daddr = source;
-	}
-	return count4(key, (void *)h, d, w);
+	return count_anywhere4(key, w.packets, w.bytes, d);
 }
 
-static __always_inline int
-count_plain6(struct __sk_buff *skb, struct tcp6 *h, enum direction d)
+static __noinline int
+count_super6(struct __sk_buff *skb, struct client6 *key, __u32 d)
 {
-	__u32 link = link_header + tag_beside(skb);
-	struct wire w = wire_of(skb, link, sizeof(h->ip) + h->tcp.doff * 4);
-	struct client6 *key = (void *)&h->ip.saddr;
+	__u32 at = sizeof(struct ipv6hdr);
+	struct wire w = wire_of(skb, link_header + tag_beside(skb), at + tcp_header(skb, at));
 
-	if (d == IN) {
-		__u64 high = key->local[0], low = key->local[1];
-
-		key->local[0] = key->remote[0];
-		key->local[1] = key->remote[1];
-		key->remote[0] = high;
-		key->remote[1] = low;
-	}
-	return count6(key, (void *)h, d, w);
+	return count_anywhere6(key, w.packets, w.bytes, d);
 }
 
-static __always_inline int
+/* In place: what the helper has written to on the stack may be written again. */
+static __always_inline void
+swap_ends(struct client6 *key)
+{
+	__u64 high = key->local[0], low = key->local[1];
+
+	key->local[0] = key->remote[0];
+	key->local[1] = key->remote[1];
+	key->remote[0] = high;
+	key->remote[1] = low;
+}
+
+static __always_inline struct wire
+one_packet(struct __sk_buff *skb)
+{
+	struct wire w = {.bytes = (__u64)skb->len + link_header + tag_beside(skb), .packets = 1};
+
+	COMPUTED(w.bytes);
+	return w;
+}
+
+static __always_inline void
 count_ipv4(struct __sk_buff *skb)
 {
-	struct tcp4 h __attribute__((aligned(8)));
+	__u32 word = load_word(skb, FRAGMENT_AND_PROTOCOL4), ports;
+	enum direction d;
+	__u64 source, destination, key;
 
-	if (bpf_skb_load_bytes(skb, 0, &h, sizeof(h)) < 0)
-		return count_any(skb);
-	if (*(__u8 *)&h != PLAIN_IPV4 || (h.ip.frag_off & bpf_htons(FRAGMENT4)))
-		return count_any(skb);
-	if (h.ip.protocol != IPPROTO_TCP)
-		return h.ip.protocol == IPPROTO_AH ? count_any(skb) : 0;
-	switch (direction(skb, h.tcp.source, h.tcp.dest)) {
-	case IN:
-		return count_plain4(skb, &h, IN);
-	case OUT:
-		return count_plain4(skb, &h, OUT);
-	case NEITHER:
+	switch (word & 0xff) {
+	case IPPROTO_TCP:
 		break;
+	case IPPROTO_AH:
+		count_any(skb);
+		return;
+	default:
+		return;
 	}
-	return 0;
+	if (load_byte(skb, 0) != PLAIN_IPV4 || word >> 16 & FRAGMENT4) {
+		count_any(skb);
+		return;
+	}
+	ports = load_word(skb, sizeof(struct iphdr));
+	d = direction(skb, ports >> 16, ports & 0xffff);
+	if (d == NEITHER)
+		return;
+	source = load_word(skb, SOURCE4);
+	destination = load_word(skb, DESTINATION4);
+	key = d == IN ? client4(destination, source) : client4(source, destination);
+	COMPUTED(d);
+	if (skb->gso_size)
+		count_super4(skb, key, d);
+	else
+		count_near4(key, d, one_packet(skb));
 }
 
-static __always_inline int
+static __always_inline void
 count_ipv6(struct __sk_buff *skb)
 {
-	struct tcp6 h __attribute__((aligned(8)));
+	struct client6 key;
+	enum direction d;
+	__u32 ports;
 
-	if (bpf_skb_load_bytes(skb, 0, &h, sizeof(h)) < 0)
-		return count_any(skb);
-	if (h.ip.version != 6)
-		return count_any(skb);
-	switch (h.ip.nexthdr) {
+	switch (load_byte(skb, offsetof(struct ipv6hdr, nexthdr))) {
 	case IPPROTO_TCP:
 		break;
 	case IPPROTO_UDP:
 	case IPPROTO_ICMPV6:
-		return 0;
+		return;
 	default:
-		return count_any(skb);
+		count_any(skb);
+		return;
 	}
-	switch (direction(skb, h.tcp.source, h.tcp.dest)) {
-	case IN:
-		return count_plain6(skb, &h, IN);
-	case OUT:
-		return count_plain6(skb, &h, OUT);
-	case NEITHER:
-		break;
+	if (load_byte(skb, 0) >> 4 != 6) {
+		count_any(skb);
+		return;
 	}
-	return 0;
+	ports = load_word(skb, sizeof(struct ipv6hdr));
+	d = direction(skb, ports >> 16, ports & 0xffff);
+	if (d == NEITHER)
+		return;
+	if (bpf_skb_load_bytes(skb, offsetof(struct ipv6hdr, saddr), &key, sizeof(key)) < 0)
+		return;
+	if (d == IN)
+		swap_ends(&key);
+	COMPUTED(d);
+	if (skb->gso_size)
+		count_super6(skb, &key, d);
+	else
+		count_near6(&key, d, one_packet(skb));
 }
 
 /*

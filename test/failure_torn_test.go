@@ -126,20 +126,8 @@ func TestSmallMemory(t *testing.T) {
 	if p.MaxSet != 512*1024 {
 		t.Errorf("a set may have %d bytes", p.MaxSet)
 	}
-	set, base := map[string][]byte{}, viewSnapshots()
-	var rows []link.Row
 	start := time.Now().Truncate(time.Second).Add(-time.Hour)
-	for i := range 800 {
-		for d := range 4 {
-			at := start.Add(time.Duration(i) * time.Second)
-			rows = append(rows, link.Row{fmt.Sprintf("device%d", d), at, int64(i), int64(i), 1.0, 2.0,
-				int64(i), int64(i), 1.0, 2.0, at.Add(time.Second), 1.0})
-		}
-	}
-	for _, name := range views {
-		set[name] = base[name].bytes()
-	}
-	set["pg_netstat"] = of(&view.History, rows...).bytes()
+	set := withHistory(start, 800)
 	if len(set["pg_netstat"]) < 450000 {
 		t.Fatalf("the history has %d bytes only", len(set["pg_netstat"]))
 	}
@@ -161,6 +149,64 @@ func TestSmallMemory(t *testing.T) {
 		t.Errorf("%d rows are left, the newest of %s", left, newest)
 	}
 	v.LogSays(t, 0, "the oldest rows of pg_netstat are left out")
+}
+
+// withHistory gives snapshots with rows of four devices, each with one for each second
+// from start on.
+func withHistory(start time.Time, seconds int) map[string][]byte {
+	set, base := map[string][]byte{}, viewSnapshots()
+	var rows []link.Row
+	for i := range seconds {
+		for d := range 4 {
+			at := start.Add(time.Duration(i) * time.Second)
+			rows = append(rows, link.Row{fmt.Sprintf("device%d", d), at, int64(i), int64(i), 1.0, 2.0,
+				int64(i), int64(i), 1.0, 2.0, at.Add(time.Second), 1.0})
+		}
+	}
+	for _, name := range views {
+		set[name] = base[name].bytes()
+	}
+	set["pg_netstat"] = of(&view.History, rows...).bytes()
+	return set
+}
+
+// TestLessMemory: a server that starts with less memory than it had keeps the saved
+// totals, and begins the history anew.
+func TestLessMemory(t *testing.T) {
+	t.Parallel()
+	v := newFooled(t, "puppet", harness.Settings{"pg_netstat.max_memory": "4MB", "pg_netstat.history": "86400"})
+	p := v.fake.Puppet(t)
+	set := withHistory(time.Now().Truncate(time.Second).Add(-time.Hour), 1500)
+	if len(set["pg_netstat"]) < 600000 {
+		t.Fatalf("the history has %d bytes only", len(set["pg_netstat"]))
+	}
+	p.Publish(t, set)
+	v.Await(t, "ebpf")
+	p.Close()
+	v.heals(t)
+	v.CaughtUp(t)
+	rows := "SELECT count(*) FROM pg_netstat WHERE device LIKE 'device%'"
+	if n := harness.Value[int64](t, v.Server, rows); n != 6000 {
+		t.Fatalf("%d rows before", n)
+	}
+	v.witness.stop(t)
+	v.Stop(t, "fast")
+	v.Configure(t, harness.Settings{"pg_netstat.max_memory": "1MB"})
+	from := len(v.Log(t))
+	v.Start(t)
+	v.witness = newWitness(t, v.Server)
+	st := v.Await(t, "")
+	if st.Restored != "file" || st.LastError != "" || st.Restarts != 0 {
+		t.Errorf("the status is %+v", st)
+	}
+	v.LogSays(t, from, `the saved "pg_netstat" begins anew, as it does not fit into pg_netstat.max_memory`)
+	if d := v.Devices(t)["eth1"]; d.PacketsIn != 10 || d.PacketsOut != 20 {
+		t.Errorf("the totals of eth1 are %+v", d)
+	}
+	if n := harness.Value[int64](t, v.Server, rows); n != 0 {
+		t.Errorf("%d rows are left", n)
+	}
+	v.answered(t)
 }
 
 // TestSnapshotsLeftBehind: an agent of another version, or gone mad, may have left

@@ -147,6 +147,9 @@ func TestEngineChangesUnderLoad(t *testing.T) {
 	w.s.CaughtUp(t)
 	totals := w.s.Totals(t)
 	off := totals.Sub(truth)
+	if st := w.s.Status(t); *st.Exact || !strings.Contains(st.InexactReason, "the engine was changed") {
+		t.Errorf("the status does not tell of the changes: %+v", st)
+	}
 	t.Logf("truth %+v, off by %+v", truth, off)
 	if max(off.PacketsIn, -off.PacketsIn, off.PacketsOut, -off.PacketsOut) > changes*each {
 		t.Errorf("totals are %+v, the truth is %+v: difference %+v", totals, truth, off)

@@ -53,16 +53,16 @@ func TestStatementTerminated(t *testing.T) {
 	}
 }
 
-// TestStatementsWithoutAgent: while no agent can be started nothing is lost but,
-// past the bound, the names.
-func TestStatementsWithoutAgent(t *testing.T) {
-	t.Parallel()
+// newAgentless makes a world whose agent is gone, with a session that began before;
+// what it gives lets the agent be started again, and waits for the figures.
+func newAgentless(t *testing.T) (w *world, lasting *harness.Client, back func()) {
+	t.Helper()
 	in := harness.NewInstall(t)
 	link := harness.NewLink(t, harness.NewHost(t), harness.NewHost(t))
-	w := &world{link: link, s: harness.NewServer(t, harness.Options{Host: link.Server.Host, Install: in, Settings: settingsFor("ebpf")})}
+	w = &world{link: link, s: harness.NewServer(t, harness.Options{Host: link.Server.Host, Install: in, Settings: settingsFor("ebpf")})}
 	w.s.Await(t, "ebpf")
 	w.roles(t, "alice", "bob")
-	lasting := w.as(t, "alice")
+	lasting = w.as(t, "alice")
 	lasting.Exec(t, "SELECT repeat('x', 10)")
 	w.s.CaughtUp(t)
 	former := *w.s.Status(t).AgentPID
@@ -71,6 +71,20 @@ func TestStatementsWithoutAgent(t *testing.T) {
 	}
 	harness.Signal(t, int(former), syscall.SIGKILL)
 	w.s.AwaitStatus(t, "no agent", func(st harness.Status) bool { return st.State == "no agent" })
+	return w, lasting, func() {
+		t.Helper()
+		if err := os.Rename(in.Agent+".away", in.Agent); err != nil {
+			t.Fatal(err)
+		}
+		w.s.Await(t, "ebpf")
+		w.s.Over(t)
+	}
+}
+
+// TestStatementsWithoutAgent: while no agent can be started nothing is lost.
+func TestStatementsWithoutAgent(t *testing.T) {
+	t.Parallel()
+	w, lasting, back := newAgentless(t)
 	clients := []*harness.Client{lasting}
 	const calls = 2000
 	end := time.Now().Add(20 * time.Second)
@@ -89,11 +103,7 @@ func TestStatementsWithoutAgent(t *testing.T) {
 		}
 	}
 	lasting.Close()
-	if err := os.Rename(in.Agent+".away", in.Agent); err != nil {
-		t.Fatal(err)
-	}
-	w.s.Await(t, "ebpf")
-	w.s.Over(t)
+	back()
 	owns(t, "alice", w.s.Roles(t)["alice"], lasting)
 	inBytes, out := sumOf(clients[1:])
 	is(t, "bob", w.s.Roles(t)["bob"], int64(len(clients)-1), inBytes, out)
@@ -108,6 +118,33 @@ func TestStatementsWithoutAgent(t *testing.T) {
 		t.Errorf("%d were folded", n)
 	}
 	statementsAreSessions(t, w.s)
+	sumsAgree(t, w.s)
+}
+
+// TestTooMuchWithoutAgent has more to tell than is kept while no agent runs: what that
+// was is lost, how much it was is not, and the status says so.
+func TestTooMuchWithoutAgent(t *testing.T) {
+	t.Parallel()
+	w, lasting, back := newAgentless(t)
+	const statements, atOnce = 60_000, 100
+	for n := 0; n < statements; n += atOnce {
+		sql := ""
+		for k := range atOnce {
+			sql += distinct(n+k) + ";"
+		}
+		lasting.Exec(t, sql)
+	}
+	lasting.Close()
+	back()
+	owns(t, "alice", w.s.Roles(t)["alice"], lasting)
+	statementsAreSessions(t, w.s)
+	if n := harness.Value[int64](t, w.s, "SELECT events_folded FROM pg_netstat_status"); n < statements/10 {
+		t.Errorf("%d were folded", n)
+	}
+	rows := w.s.Statements(t, "statement = $1", harness.Other)
+	if len(rows) != 1 || rows[0].Calls < statements/10 {
+		t.Errorf("the rest is %+v", rows)
+	}
 	sumsAgree(t, w.s)
 }
 

@@ -18,6 +18,7 @@ const closingAlert = 24
 // crowd is one kind of clients with a witness of their own.
 type crowd struct {
 	role, database string
+	application    string
 	from           netip.Addr
 	witness        *proxy.Proxy
 	at             harness.Address
@@ -37,6 +38,7 @@ func (w *world) crowds(t *testing.T) []*crowd {
 		{role: "bob", database: "one", from: there}, {role: "bob", database: "two", from: there},
 	}
 	for _, c := range all {
+		c.application = "pgbench"
 		c.witness, c.at = w.witness(t, c.from, proxy.Options{})
 	}
 	return all
@@ -103,7 +105,7 @@ func (w *world) accountFor(t *testing.T, crowds []*crowd, alert int64) {
 		"pg_netstat_role":        func(c *crowd) string { return c.role },
 		"pg_netstat_database":    func(c *crowd) string { return c.database },
 		"pg_netstat_client":      func(c *crowd) string { return c.from.String() },
-		"pg_netstat_application": func(*crowd) string { return "pgbench" },
+		"pg_netstat_application": func(c *crowd) string { return c.application },
 		"pg_netstat_network":     func(*crowd) string { return harness.Other },
 	}
 	for view, key := range views {

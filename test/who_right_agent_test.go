@@ -14,56 +14,68 @@ import (
 	"github.com/pg-netstat/pg_netstat/test/proxy"
 )
 
-// TestAgentKilledAmongSessions kills the agent at moments that nobody chose, while sessions come
-// and go: no figure is the worse for it, and none ever goes back.
-func TestAgentKilledAmongSessions(t *testing.T) {
+// TestKilledAmongSessions kills the agent, or ends the worker and the agent with it,
+// at moments that nobody chose, while sessions come and go: no figure is the worse
+// for it, and none ever goes back.
+func TestKilledAmongSessions(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "ebpf")
-	crowds := w.crowds(t)
-	watch := neverBack(t, w.s)
-	lasting := w.as(t, "alice", "dbname=one application_name=lasting")
-	var running []*harness.Running
-	for i, c := range crowds {
-		running = append(running, c.run(t, w, 100+1000*i, 500, "disable"))
-	}
-	for range 4 {
-		st := w.s.AwaitStatus(t, "an agent", func(st harness.Status) bool { return st.AgentPID != nil })
-		lasting.Exec(t, "SELECT repeat('x', 50000)")
-		wait := rand.N(1500 * time.Millisecond)
-		t.Logf("killing the agent after %s", wait)
-		time.Sleep(wait)
-		_ = syscall.Kill(int(*st.AgentPID), syscall.SIGKILL)
-		lasting.Exec(t, "SELECT repeat('x', 50000)")
-	}
-	for i, c := range crowds {
-		running[i].Wait(t)
-		c.counted, c.sessions = c.witness.Done(t), int64(len(c.witness.Sessions()))
-	}
-	lasting.Close()
-	w.s.Await(t, "ebpf")
-	w.s.Over(t)
-	watch()
-	owns(t, "the lasting session", w.s.Applications(t)["lasting"], lasting)
-	crowds = append(crowds, &crowd{role: "alice", database: "one", from: w.link.Client.V4, sessions: 1,
-		counted: proxy.Bytes{In: lasting.In.Load(), Out: lasting.Out.Load()}})
-	for _, key := range []struct {
-		view string
-		of   func(*crowd) string
-	}{
-		{"pg_netstat_role", func(c *crowd) string { return c.role }},
-		{"pg_netstat_database", func(c *crowd) string { return c.database }},
-		{"pg_netstat_client", func(c *crowd) string { return c.from.String() }},
+	for name, kill := range map[string]func(*testing.T, *world){
+		"agent": func(t *testing.T, w *world) {
+			st := w.s.AwaitStatus(t, "an agent", func(st harness.Status) bool { return st.AgentPID != nil })
+			pause(t)
+			_ = syscall.Kill(int(*st.AgentPID), syscall.SIGKILL)
+		},
+		"worker": func(t *testing.T, w *world) {
+			pause(t)
+			var worker int32
+			harness.Until(t, patience, "a worker", func() error {
+				rows, err := harness.TryRows[struct{ PID *int32 }](w.s, "SELECT worker_pid FROM pg_netstat_worker()")
+				if err != nil || rows[0].PID == nil {
+					return fmt.Errorf("there is none: %v", err)
+				}
+				worker = *rows[0].PID
+				return nil
+			})
+			_ = syscall.Kill(int(worker), syscall.SIGTERM)
+		},
 	} {
-		truth := harness.Usages{}
-		for _, c := range crowds {
-			truth[key.of(c)] = truth[key.of(c)].Add(harness.Usage{Sessions: c.sessions, BytesIn: c.counted.In, BytesOut: c.counted.Out})
-		}
-		got := w.s.Usages(t, key.view)
-		for k, want := range truth {
-			is(t, key.view+" "+k, got[k], want.Sessions, want.BytesIn, want.BytesOut)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "ebpf")
+			crowds := w.crowds(t)
+			watch := neverBack(t, w.s)
+			lasting := w.as(t, "alice", "dbname=one application_name=lasting")
+			var running []*harness.Running
+			for i, c := range crowds {
+				running = append(running, c.run(t, w, 100+1000*i, 400, "disable"))
+			}
+			for range 4 {
+				lasting.Exec(t, "SELECT repeat('x', 50000)")
+				kill(t, w)
+				lasting.Exec(t, "SELECT repeat('x', 50000)")
+			}
+			for i, c := range crowds {
+				running[i].Wait(t)
+				c.counted, c.sessions = c.witness.Done(t), int64(len(c.witness.Sessions()))
+			}
+			lasting.Close()
+			w.s.Await(t, "ebpf")
+			w.s.Over(t)
+			watch()
+			owns(t, "the lasting session", w.s.Applications(t)["lasting"], lasting)
+			w.accountFor(t, append(crowds, &crowd{role: "alice", database: "one", application: "lasting", from: w.link.Client.V4,
+				sessions: 1, counted: proxy.Bytes{In: lasting.In.Load(), Out: lasting.Out.Load()}}), 0)
+			sumsAgree(t, w.s)
+		})
 	}
-	sumsAgree(t, w.s)
+}
+
+// pause lasts for a time that nobody chose.
+func pause(t *testing.T) {
+	t.Helper()
+	wait := rand.N(1500 * time.Millisecond)
+	t.Logf("waiting for %s", wait)
+	time.Sleep(wait)
 }
 
 // neverBack reads the totals all the time until the function that it gives is

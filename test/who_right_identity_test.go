@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 
@@ -22,8 +23,13 @@ func TestReusedPort(t *testing.T) {
 		if i%2 > 0 {
 			role, size = "bob", 20_000+i
 		}
-		// The server closes first, so it is not for the client to wait.
-		c := w.client().NewClientFrom(t, from, w.v4(), "user="+role)
+		// The server closes first, so that it is not for the client to wait any longer
+		// than for the last acknowledgement.
+		var c *harness.Client
+		harness.Until(t, patience, "a session from the port", func() (err error) {
+			c, err = harness.TryClient("user="+role, func() (net.Conn, error) { return w.client().Dial(from, w.v4()) })
+			return err
+		})
 		c.Exec(t, fmt.Sprintf("SELECT repeat('x', %d)", size))
 		c.Close()
 		truth[role] = truth[role].Add(harness.Usage{Sessions: 1, BytesIn: c.In.Load(), BytesOut: c.Out.Load()})

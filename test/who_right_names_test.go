@@ -3,11 +3,8 @@ package test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-netstat/pg_netstat/test/harness"
 )
@@ -17,6 +14,17 @@ var whoViews = []string{
 	"pg_netstat_activity", "pg_netstat_client", "pg_netstat_network", "pg_netstat_database", "pg_netstat_role",
 	"pg_netstat_application", "pg_netstat_statements", "pg_netstat_top_statements",
 }
+
+// readers are encodings of clients, with a pattern of those names that they lack. Rows
+// with those are an error of the server's own, also in pg_roles; here they are left out.
+var readers = map[string]string{
+	"UTF8": "^$", "SQL_ASCII": "^$", "LATIN1": japanese, "WIN1252": japanese, "SJIS": french, "EUC_JP": french,
+}
+
+const (
+	japanese = `[\65E5\6771]`
+	french   = `\00E9`
+)
 
 // TestInvalidNames has a role, a database and an application whose names are no
 // text in any reader's encoding, and one that some encodings lack. A view is read
@@ -40,15 +48,14 @@ func TestInvalidNames(t *testing.T) {
 	}
 	maker.Close()
 	w.roles(t, "日本", "été")
-	japanese := w.as(t, "日本", "application_name=東京")
-	french := w.as(t, "été")
+	tokyo := w.as(t, "日本", "application_name=東京")
+	paris := w.as(t, "été")
 	strange := w.as(t, bad, "dbname="+bad, "application_name=\xff\xfeapp", "client_encoding=SQL_ASCII")
 	oid := harness.Value[uint32](t, w.s, "SELECT usesysid FROM pg_stat_activity WHERE pid = $1", strange.Pid())
 	w.s.CaughtUp(t)
-	readers := []string{"UTF8", "LATIN1", "SJIS", "SQL_ASCII", "EUC_JP", "WIN1252"}
 	read := func(when string) {
 		t.Helper()
-		for _, encoding := range readers {
+		for encoding, lacks := range readers {
 			c, err := w.s.Connect(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -57,7 +64,8 @@ func TestInvalidNames(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, view := range whoViews {
-				if err := readable(ctx, c, view, encoding); err != nil {
+				sql := fmt.Sprintf("SELECT * FROM %s AS v WHERE v::text !~ U&'%s'", view, lacks)
+				if _, err := c.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 					t.Errorf("%s: %s cannot read %s: %v", when, encoding, view, err)
 				}
 			}
@@ -65,13 +73,13 @@ func TestInvalidNames(t *testing.T) {
 		}
 	}
 	read("while they live")
-	for _, c := range []*harness.Client{japanese, french, strange} {
+	for _, c := range []*harness.Client{tokyo, paris, strange} {
 		c.Close()
 	}
 	w.s.Over(t)
 	read("after they closed")
-	owns(t, "the Japanese role", w.s.Roles(t)["日本"], japanese)
-	owns(t, "the French role", w.s.Roles(t)["été"], french)
+	owns(t, "the Japanese role", w.s.Roles(t)["日本"], tokyo)
+	owns(t, "the French role", w.s.Roles(t)["été"], paris)
 	rows := harness.Rows[harness.Usage](t, w.s, `SELECT sessions, live_sessions, failed_connections, bytes_in, bytes_out,
 		segments_in, segments_out, retransmitted_bytes, retransmitted_segments FROM pg_netstat_role WHERE usesysid = $1`, oid)
 	if len(rows) != 1 {
@@ -79,16 +87,4 @@ func TestInvalidNames(t *testing.T) {
 	}
 	owns(t, "the role with the bad name", rows[0], strange)
 	sumsAgree(t, w.s)
-}
-
-// readable reads a view. A name that the reader's encoding lacks may be an error of
-// the server's own, as it is when pg_roles is read, but one that is no text may not.
-func readable(ctx context.Context, c *pgx.Conn, view, encoding string) error {
-	whole := "SELECT * FROM " + view
-	if lacking := []string{"LATIN1", "WIN1252", "SJIS", "EUC_JP"}; slices.Contains(lacking, encoding) {
-		// The names that are text are for those whose encoding has them.
-		whole = fmt.Sprintf("SELECT count(*), count(v::text) FROM %s AS v", view)
-	}
-	_, err := c.PgConn().Exec(ctx, whole).ReadAll()
-	return err
 }

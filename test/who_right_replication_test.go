@@ -47,7 +47,12 @@ func (w *world) write(t *testing.T, megabytes int) {
 	t.Helper()
 	w.s.Exec(t, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS much (line text);
 		INSERT INTO much SELECT repeat('x', 1000) FROM generate_series(1, %d)`, megabytes*1000))
-	at := harness.Value[string](t, w.s, "SELECT pg_current_wal_lsn()::text")
+	w.replicated(t, harness.Value[string](t, w.s, "SELECT pg_current_wal_lsn()::text"))
+}
+
+// replicated waits until the one receiver that there is was sent the log up to a place.
+func (w *world) replicated(t *testing.T, at string) {
+	t.Helper()
 	harness.Until(t, patience, "replication", func() error {
 		rows, err := harness.TryRows[struct{ Done bool }](w.s, "SELECT sent_lsn >= $1::text::pg_lsn FROM pg_stat_replication", at)
 		if err == nil && (len(rows) != 1 || !rows[0].Done) {
@@ -119,6 +124,33 @@ func TestBaseBackup(t *testing.T) {
 	if sum.Out < 20_000_000 {
 		t.Errorf("the backup was %d bytes", sum.Out)
 	}
+}
+
+// TestLogicalReplication: a session that belongs to a database.
+func TestLogicalReplication(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "ebpf", harness.Settings{"wal_level": "logical"})
+	w.s.Exec(t, "CREATE ROLE replicator LOGIN REPLICATION")
+	w.s.Exec(t, "CREATE TABLE little (i int, line text)")
+	w.s.Exec(t, "SELECT pg_create_logical_replication_slot('changes', 'test_decoding')")
+	p, at := w.witness(t, w.link.Client.V4, proxy.Options{})
+	r := w.client().Start(t, "pg_recvlogical", "--start", "-S", "changes", "-f", "/dev/null", "-F", "0", "-s", "1", "-d",
+		fmt.Sprintf("host=%s port=%d user=replicator dbname=postgres application_name=receiver", at.Addr, at.Port))
+	w.s.Exec(t, "INSERT INTO little SELECT i, repeat('x', 100) FROM generate_series(1, 20000) AS i")
+	w.replicated(t, harness.Value[string](t, w.s, "SELECT pg_current_wal_lsn()::text"))
+	w.s.CaughtUp(t)
+	for _, l := range w.s.Live(t) {
+		if l.Usename == "replicator" && (l.BackendType != "walsender" || l.Datname != "postgres" || l.BytesOut < 2_000_000) {
+			t.Errorf("the session is %+v", l)
+		}
+	}
+	r.Signal(syscall.SIGINT)
+	r.Wait(t)
+	sum := p.Done(t)
+	w.s.Over(t)
+	is(t, "replicator", w.s.Roles(t)["replicator"], int64(len(p.Sessions())), sum.In, sum.Out)
+	is(t, "receiver", w.s.Applications(t)["receiver"], int64(len(p.Sessions())), sum.In, sum.Out)
+	sumsAgree(t, w.s)
 }
 
 // TestStandbysWalsender: what a real standby is sent while its primary is under load.

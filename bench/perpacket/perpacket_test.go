@@ -69,6 +69,7 @@ func (w *way) measure(b *testing.B, p *programs, l line) {
 	if l.sent {
 		socket = w.send
 	}
+	p.expect(b, l.clients)
 	took := map[*ebpf.Program][]float64{}
 	all := []*ebpf.Program{p.empty, p.netstat, p.plain}
 	for range rounds {

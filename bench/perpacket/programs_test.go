@@ -1,7 +1,6 @@
 package perpacket
 
 import (
-	"encoding/binary"
 	"errors"
 	"net/netip"
 	"runtime"
@@ -14,8 +13,13 @@ import (
 // programs are what is measured.
 type programs struct {
 	netstat, empty, plain *ebpf.Program
-	tables                []*ebpf.Map // of the clients
+	live                  *ebpf.Variable
+	plainTable            *ebpf.Map
+	tables                []*ebpf.Map // of the clients, mapped
 }
+
+// extent is struct extent of the program.
+type extent struct{ Part, Homes, Room, Places uint32 }
 
 // load loads the programs as the agent does: with CAP_NET_RAW and CAP_BPF and no
 // more, because the verifier makes a slower program for those without
@@ -53,14 +57,20 @@ func loadPrograms() (*programs, error) {
 		return nil, err
 	}
 	// As the engine on a machine with two processors.
-	for name, entries := range map[string]uint32{
-		"clients4_even": 65536, "clients4_odd": 65536, "clients6_even": 16384, "clients6_odd": 16384, "device_counters": 8,
+	const cpus, devicesPart = 2, 512 * 64
+	four, six := extent{2097088, 49321, 30838, 1973704}, extent{1305216, 19606, 12266, 1256128}
+	for name, bytes := range map[string]uint32{
+		".data.devices":       cpus * devicesPart,
+		".data.clients4_even": cpus * four.Part, ".data.clients4_odd": cpus * four.Part,
+		".data.clients6_even": cpus * six.Part, ".data.clients6_odd": cpus * six.Part,
 	} {
-		spec.Maps[name].MaxEntries = entries
+		m := spec.Maps[name]
+		m.ValueSize, m.Flags = bytes, m.Flags|1<<10
+		m.Key, m.Value, m.Contents = nil, nil, nil
 	}
 	for name, value := range map[string]any{
-		"link_header": uint32(14), "slot": uint32(1),
-		"port": binary.NativeEndian.Uint16([]byte{port >> 8, port & 0xff}),
+		"link_header": uint32(14), "slot": uint32(1), "port": uint16(port), "seed": uint64(0x9d8a2f7351c64be5),
+		"cpus": uint32(cpus), "devices_part": uint32(devicesPart), "extent4": four, "extent6": six,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, err
@@ -70,10 +80,10 @@ func loadPrograms() (*programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	four, six := server4.As4(), server6.As16()
+	local4, local6 := server4.As4(), server6.As16()
 	if err := errors.Join(
-		ours.Maps["local4"].Put(append([]byte{32, 0, 0, 0}, four[:]...), uint8(1)),
-		ours.Maps["local6"].Put(append([]byte{128, 0, 0, 0}, six[:]...), uint8(1)),
+		ours.Maps["local4"].Put(append([]byte{32, 0, 0, 0}, local4[:]...), uint8(1)),
+		ours.Maps["local6"].Put(append([]byte{128, 0, 0, 0}, local6[:]...), uint8(1)),
 	); err != nil {
 		return nil, err
 	}
@@ -86,29 +96,51 @@ func loadPrograms() (*programs, error) {
 		return nil, err
 	}
 	return &programs{
-		netstat: ours.Programs["count_packet"],
-		empty:   others.Programs["empty"],
-		plain:   others.Programs["plain"],
+		netstat:    ours.Programs["count_packet"],
+		empty:      others.Programs["empty"],
+		plain:      others.Programs["plain"],
+		live:       ours.Variables["live"],
+		plainTable: others.Maps["clients"],
 		tables: []*ebpf.Map{
-			ours.Maps["clients4_even"], ours.Maps["clients4_odd"], ours.Maps["clients6_even"], ours.Maps["clients6_odd"],
-			others.Maps["clients"],
+			ours.Maps[".data.clients4_even"], ours.Maps[".data.clients6_even"],
 		},
 	}, nil
+}
+
+// expect says how many clients there are, as the agent does after each period.
+func (p *programs) expect(b *testing.B, clients int) {
+	b.Helper()
+	homes := func(all uint64) uint64 {
+		if few := uint64(max(2*clients, 256)); few <= all/2 {
+			return few
+		}
+		return all
+	}
+	if err := p.live.Set(homes(49321)<<1 | homes(19606)<<32); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // clear empties the tables, so that each line has only its own clients.
 func (p *programs) clear(b *testing.B) {
 	b.Helper()
 	for _, table := range p.tables {
-		key, err := table.NextKeyBytes(nil)
-		for ; err == nil && key != nil; key, err = table.NextKeyBytes(nil) {
-			if err := table.Delete(key); err != nil {
-				b.Fatal(err)
-			}
+		memory, err := table.Memory()
+		if err == nil {
+			_, err = memory.WriteAt(make([]byte, table.ValueSize()), 0)
 		}
 		if err != nil {
 			b.Fatal(err)
 		}
+	}
+	key, err := p.plainTable.NextKeyBytes(nil)
+	for ; err == nil && key != nil; key, err = p.plainTable.NextKeyBytes(nil) {
+		if err := p.plainTable.Delete(key); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err != nil {
+		b.Fatal(err)
 	}
 }
 

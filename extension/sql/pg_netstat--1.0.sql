@@ -30,6 +30,14 @@ LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pg_netstat_worker() IS
 'One row about the pg_netstat worker and its agent, known even when no agent runs. The view pg_netstat_status shows it together with what the agent says of itself.';
 
+CREATE FUNCTION pg_netstat_name(name name)
+RETURNS text
+AS 'MODULE_PATHNAME', 'pg_netstat_name'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION pg_netstat_name(name) IS
+'A name as text, in which \xNN stands for each byte that is no text in the database''s encoding. Roles and databases may be named in any encoding; the views must not fail for it.';
+
 CREATE FUNCTION pg_netstat_reset()
 RETURNS void
 AS 'MODULE_PATHNAME', 'pg_netstat_reset'
@@ -174,8 +182,8 @@ FROM pg_netstat_read('pg_netstat_activity') AS s (
     last_data_sent timestamptz,
     last_data_received timestamptz,
     bottleneck text)
-LEFT JOIN (SELECT oid, datname::text FROM pg_database) AS d ON d.oid = s.datid
-LEFT JOIN (SELECT oid, rolname::text FROM pg_roles) AS r ON r.oid = s.usesysid;
+LEFT JOIN (SELECT oid, pg_netstat_name(datname) AS datname FROM pg_database) AS d ON d.oid = s.datid
+LEFT JOIN (SELECT oid, pg_netstat_name(rolname) AS rolname FROM pg_roles) AS r ON r.oid = s.usesysid;
 
 GRANT SELECT ON pg_netstat_activity TO pg_read_all_stats;
 
@@ -266,7 +274,7 @@ FROM pg_netstat_read('pg_netstat_database') AS s (
     retransmitted_bytes int8,
     retransmitted_segments int8,
     stats_reset timestamptz)
-LEFT JOIN (SELECT oid, datname::text FROM pg_database) AS d ON d.oid = s.datid;
+LEFT JOIN (SELECT oid, pg_netstat_name(datname) AS datname FROM pg_database) AS d ON d.oid = s.datid;
 
 GRANT SELECT ON pg_netstat_database TO pg_read_all_stats;
 
@@ -321,7 +329,7 @@ FROM pg_netstat_read('pg_netstat_role') AS s (
     retransmitted_bytes int8,
     retransmitted_segments int8,
     stats_reset timestamptz)
-LEFT JOIN (SELECT oid, rolname::text FROM pg_roles) AS r ON r.oid = s.usesysid;
+LEFT JOIN (SELECT oid, pg_netstat_name(rolname) AS rolname FROM pg_roles) AS r ON r.oid = s.usesysid;
 
 GRANT SELECT ON pg_netstat_role TO pg_read_all_stats;
 
@@ -562,8 +570,8 @@ FROM pg_netstat_read('pg_netstat_statements') AS s (
     bytes_out_speed float8,
     stats_since timestamptz,
     stats_reset timestamptz)
-LEFT JOIN (SELECT oid, rolname::text FROM pg_roles) AS r ON r.oid = s.userid
-LEFT JOIN (SELECT oid, datname::text FROM pg_database) AS d ON d.oid = s.dbid;
+LEFT JOIN (SELECT oid, pg_netstat_name(rolname) AS rolname FROM pg_roles) AS r ON r.oid = s.userid
+LEFT JOIN (SELECT oid, pg_netstat_name(datname) AS datname FROM pg_database) AS d ON d.oid = s.dbid;
 
 GRANT SELECT ON pg_netstat_statements TO pg_read_all_stats;
 

@@ -16,11 +16,28 @@
 #include "shmem.h"
 #include "text.h"
 
+PG_FUNCTION_INFO_V1(pg_netstat_name);
 PG_FUNCTION_INFO_V1(pg_netstat_worker);
 PG_FUNCTION_INFO_V1(pg_netstat_reset);
 
 #define WORKER_COLUMNS 10
 #define RESET_WAIT 5000			/* ms */
+
+/*
+ * A name of the catalogs that are shared by all databases, whatever their encoding:
+ * its bytes need not be text here, and where a client's encoding is another, the
+ * server would fail its query for that.
+ */
+Datum
+pg_netstat_name(PG_FUNCTION_ARGS)
+{
+	const char *name = NameStr(*PG_GETARG_NAME(0));
+	PgnSlice	bytes = {name, strlen(name)};
+	Size		len;
+	char	   *text = pgn_text(GetDatabaseEncoding(), bytes, true, &len);
+
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(text, (int) len));
+}
 
 static const char *
 state_name(const PgnFacts *facts)

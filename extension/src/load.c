@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "storage/fd.h"
+#include "utils/memutils.h"
 
 #include "events.h"
 #include "ring.h"
@@ -24,9 +25,6 @@ static const char too_short[] = "it is cut short";
 static char *
 read_file(size_t *len, const char **wrong)
 {
-	/* A file of another version may have more than fits; that is found out later. */
-	const off_t most = (off_t) pgn_set_capacity() + sizeof(SaveHeader) + PGN_SNAPSHOTS_MAX * sizeof(SaveEntry) +
-		pgn_ring_size() + (off_t) pgn_slots_count() * sizeof(PgnSession);
 	struct stat state;
 	char	   *data = NULL;
 	/* Whatever is there under that name, nobody waits for it. */
@@ -43,12 +41,14 @@ read_file(size_t *len, const char **wrong)
 		*wrong = "it is no regular file";
 	else if (state.st_size < (off_t) sizeof(SaveHeader))
 		*wrong = "it is too short";
-	else if (state.st_size > most)
-		*wrong = "it is larger than pg_netstat.max_memory allows";
+	/* It may have more than fits; that is found out later. */
+	else if (state.st_size > (off_t) MaxAllocSize)
+		*wrong = "it is larger than any that was saved";
+	else if ((data = palloc_extended(state.st_size, MCXT_ALLOC_NO_OOM)) == NULL)
+		*wrong = "there is no memory to read it into";
 	else
 	{
 		*len = state.st_size;
-		data = palloc(*len);
 		if (read(fd, data, *len) != (ssize_t) *len)
 			*wrong = "it cannot be read";
 	}
@@ -90,9 +90,15 @@ cut(PgnSlice *rest, uint64 len, PgnSlice *part)
 	return true;
 }
 
-/* Puts the file's snapshots into the inactive half. */
+/* The snapshot that matters least, and may be the largest. */
+#define HISTORY "pg_netstat"
+
+/*
+ * Puts the file's snapshots, the history or all but that, into the inactive half.
+ * What does not fit, since pg_netstat.max_memory was larger, begins anew.
+ */
 static const char *
-stage_entries(const SaveHeader *header, PgnSlice *rest)
+stage_entries(const SaveHeader *header, PgnSlice *rest, bool history)
 {
 	for (uint32 i = 0; i < header->count; i++)
 	{
@@ -113,8 +119,10 @@ stage_entries(const SaveHeader *header, PgnSlice *rest)
 			return "a snapshot has no valid name";
 		if ((wrong = pgn_rows_check(data)) != NULL)
 			return wrong;
-		if (!pgn_stage_put(name, data))
-			return "it is larger than pg_netstat.max_memory allows";
+		if ((strcmp(saved.name, HISTORY) == 0) == history && !pgn_stage_put(name, data))
+			ereport(LOG,
+					(errmsg("pg_netstat: the saved \"%s\" begins anew, as it does not fit into pg_netstat.max_memory",
+							saved.name)));
 	}
 	return NULL;
 }
@@ -155,10 +163,13 @@ load_events(const SaveHeader *header, PgnSlice events, PgnSlice sessions)
 static const char *
 load_contents(const SaveHeader *header, PgnSlice rest)
 {
-	const char *wrong = stage_entries(header, &rest);
+	PgnSlice	again = rest;
+	const char *wrong = stage_entries(header, &again, false);
 	PgnSlice	events;
 	PgnSlice	sessions;
 
+	if (wrong == NULL)
+		wrong = stage_entries(header, &rest, true);
 	if (wrong != NULL)
 		return wrong;
 	if (!cut(&rest, header->events_len, &events) ||

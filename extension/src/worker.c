@@ -32,6 +32,7 @@
 
 #define TICK 1000				/* ms between two looks at the clock */
 #define SAVE_EVERY 60000		/* ms */
+#define SAVE_AGAIN 1000			/* ms after one that failed, then twice as long each time */
 #define QUIT_WAIT 2000			/* ms that an agent has for its last set */
 #define SESSIONS_WAIT 2000		/* ms that sessions have to end before that */
 #define SESSIONS_LOOK 10		/* ms between two looks whether they have */
@@ -45,7 +46,8 @@ static PgnSupervision supervision;
 static WaitEventSet *wait_set = NULL;
 static uint64 wait_generation = 0;
 
-static int64 saved = 0;			/* when the worker last saved */
+static int64 save_due = 0;		/* when the worker next saves */
+static int64 save_again = SAVE_AGAIN;	/* ms until then, should it fail */
 
 /* Milliseconds of a clock that nobody sets. */
 static int64
@@ -173,13 +175,17 @@ wait_and_handle(int64 timeout)
 static void
 save(int64 now)
 {
-	saved = now;
 	supervision.save_wanted = supervision.save_soon = false;
+	save_due = now + SAVE_EVERY;
 	if (!pgn_save_write())
 	{
+		supervision.save_wanted = true;
+		save_due = now + save_again;
+		save_again = Min(2 * save_again, SAVE_EVERY);
 		pgn_set_last_error("the snapshots could not be saved; see the server's log");
 		return;
 	}
+	save_again = SAVE_AGAIN;
 	LWLockAcquire(pgn_shared->lock, LW_EXCLUSIVE);
 	pgn_shared->facts.saved_at = GetCurrentTimestamp();
 	LWLockRelease(pgn_shared->lock);
@@ -203,7 +209,7 @@ turn(void)
 	pgn_supervise_tick(&supervision, now);
 	if (now >= pgn_outbox_next_take(&supervision))
 		pgn_outbox_take(&supervision, now);
-	if (pgn_save && (supervision.save_soon || (supervision.save_wanted && now - saved >= SAVE_EVERY)))
+	if (pgn_save && (supervision.save_soon || (supervision.save_wanted && now >= save_due)))
 		save(now);
 	timeout = Min(timeout, supervision.next_take - now);
 	if (!pgn_supervise_live(&supervision))
@@ -270,7 +276,7 @@ pg_netstat_worker_main(Datum arg)
 	context = AllocSetContextCreate(TopMemoryContext, "pg_netstat worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	pgn_save_load();
-	saved = clock_now();
+	save_due = clock_now() + SAVE_EVERY;
 	while (!ShutdownRequestPending)
 	{
 		turn();

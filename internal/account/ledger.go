@@ -144,7 +144,8 @@ func (l *Ledger) turn(wall, now time.Time) {
 	l.begin(Align(wall, l.interval))
 }
 
-// complete makes the open interval a row of each device that was counted in it.
+// complete makes the open interval a row of each device that was counted in it. A
+// device that is gone and has nothing to show is forgotten.
 func (l *Ledger) complete(now time.Time) {
 	l.version++
 	oldest := now.Add(-time.Duration(l.keep) * l.interval)
@@ -156,6 +157,9 @@ func (l *Ledger) complete(now time.Time) {
 			})
 		}
 		d.trim(l.keep, oldest)
+		if !d.seen && !d.counting && d.Total.Zero() && len(d.history) == 0 {
+			delete(l.devices, d.Name)
+		}
 	}
 }
 

@@ -287,3 +287,22 @@ func TestRowsOfADeviceThatIsGoneGrowOld(t *testing.T) {
 		t.Errorf("its account: %+v", d)
 	}
 }
+
+// A device that came and went without a packet is forgotten with its last row; one
+// that counted anything keeps its total.
+func TestDeviceWithNothingToShowIsForgotten(t *testing.T) {
+	c := newClock()
+	l := New(c.Instant, 10*time.Second, 3, 100)
+	both := saw("eth0", 1)
+	both.Devices = append(both.Devices, saw("idle", 0).Devices...)
+	apply(l, c.pass(7*time.Second), both)
+	if len(l.Devices()) != 2 {
+		t.Fatalf("%d devices at first", len(l.Devices()))
+	}
+	for range 5 {
+		apply(l, c.pass(10*time.Second), engine.Reading{})
+	}
+	if d := only(t, l); d.Name != "eth0" || d.Total.PacketsIn != 1 {
+		t.Errorf("kept %+v", d)
+	}
+}

@@ -79,6 +79,7 @@ type Agent struct {
 	source  engine.Source
 	engine  string // name of source
 	reason  string // why a better engine is not used, or why there is none
+	changed string // that the engine was changed since the reset, or empty
 	found   Found
 	target  engine.Target     // what of it the source was given
 	more    bool              // devices of it are still to be given

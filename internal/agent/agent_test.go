@@ -435,6 +435,28 @@ func TestForcedEngineThatCannotRun(t *testing.T) {
 		if p.status("engine") != "ebpf" || p.status("state") != "counting" || !strings.Contains(fmt.Sprint(p.status("warning")), "no libpcap") {
 			t.Errorf("engine %v is %v, warning %v", p.status("engine"), p.status("state"), p.status("warning"))
 		}
+		if p.status("state") != "counting" || p.status("devices") != "eth0" || p.status("exact") != true {
+			t.Errorf("with the former engine: %v", p.rows(view.StatusTable)[0])
+		}
+		wk.leave()
+	})
+}
+
+// A change of engine that takes place is told until the next reset.
+func TestChangeOfEngineIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wk := employ(t, &world{}, nil)
+		wk.after(time.Second)
+		wk.send('C', settings("pg_netstat.engine=pcap"))
+		p := wk.after(time.Second)
+		if p.status("engine") != "pcap" || p.status("exact") != false ||
+			!strings.Contains(fmt.Sprint(p.status("inexact_reason")), "from ebpf to pcap") {
+			t.Errorf("after the change: %v", p.rows(view.StatusTable)[0])
+		}
+		wk.send('Z', numbers(1))
+		if p = wk.after(time.Second); p.status("exact") != true {
+			t.Errorf("after the reset: %v", p.rows(view.StatusTable)[0])
+		}
 		wk.leave()
 	})
 }

@@ -103,7 +103,7 @@ func CheckDevices(names []string) error {
 			return fmt.Errorf("%q stands for a list of devices and cannot be part of one", name)
 		case len(name) >= unix.IFNAMSIZ:
 			return fmt.Errorf("%q is longer than the %d bytes that a device's name can have", name, unix.IFNAMSIZ-1)
-		case name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r"):
+		case name == "." || name == ".." || strings.ContainsAny(name, "/:\" \t\n\v\f\r"):
 			return fmt.Errorf("%q cannot be the name of a device", name)
 		}
 	}

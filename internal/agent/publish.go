@@ -178,7 +178,7 @@ func (a *Agent) status() view.Status {
 	default:
 		inexact = append(inexact, a.source.Inexact())
 	}
-	inexact = slices.DeleteFunc(append(inexact, a.found.Inexact), func(s string) bool { return s == "" })
+	inexact = slices.DeleteFunc(append(inexact, a.found.Inexact, a.changed), func(s string) bool { return s == "" })
 	s.InexactReason = strings.Join(inexact, "; ")
 	var warnings []string
 	for about, text := range a.trouble {

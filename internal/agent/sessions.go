@@ -180,6 +180,7 @@ func (a *Agent) reset(seq uint64) {
 		a.requestCut(func(at account.Instant) {
 			a.ledger.Reset(at)
 			a.register.Reset(at.Wall)
+			a.changed = ""
 			a.resetSeq = max(a.resetSeq, seq)
 			a.shown.wanted = true
 		})

@@ -47,10 +47,7 @@ func (a *Agent) openEngine() {
 		if a.source != nil && a.engine == name {
 			break
 		}
-		former := a.target
-		a.target = engine.Target{}
-		target, more := a.nextTarget()
-		a.target = former
+		target, more := a.nextTarget(nil)
 		s, err := a.Engines.Open(name, a.cfg, target)
 		if err == nil {
 			a.switchTo(s, name)
@@ -88,21 +85,33 @@ type engineError struct {
 func (e *engineError) Error() string { return "engine " + e.name + ": " + e.err.Error() }
 func (e *engineError) Unwrap() error { return e.err }
 
-// switchTo makes s the source. Where one is in use both are cut at one
-// moment, so that no packet is missed or counted by both.
+// switchTo makes s the source. Where one is in use both are cut at one moment, as
+// far as they can agree on one: packets that pass just then may be seen by both, or
+// by neither, and the status view says so until the totals are reset.
 func (a *Agent) switchTo(s engine.Source, name string) {
-	former := a.source
+	former, formerName := a.source, a.engine
 	a.source, a.engine = s, name
-	now := a.Now()
 	if former == nil {
-		a.ledger.Cover(now)
+		a.ledger.Cover(a.Now())
 		return
 	}
-	last := cut{at: now, read: former.Cut(now.Wall), then: a.waiting, final: former}
+	last := cut{then: a.waiting, final: former}
+	first := cut{void: true}
 	a.waiting = nil
-	first := cut{at: now, read: s.Cut(now.Wall), void: true}
+	// One that does not overlap is cut when it is told to, the other by packets' times.
+	now := a.Now()
+	if s.Overlap() {
+		last.read = former.Cut(now.Wall)
+		first.read = s.Cut(now.Wall)
+	} else {
+		first.read = s.Cut(now.Wall)
+		last.read = former.Cut(now.Wall)
+	}
+	last.at, first.at = now, now
 	a.push(last)
 	a.push(first)
+	a.changed = fmt.Sprintf("the engine was changed from %s to %s at %s: packets of that instant may be missing or count twice",
+		formerName, name, now.Wall.UTC().Format("2006-01-02 15:04:05 MST"))
 }
 
 // retarget makes the source count what there is to count now.
@@ -119,7 +128,7 @@ func (a *Agent) retarget() {
 		return
 	}
 	before := a.deviceNames()
-	a.target, a.more = a.nextTarget()
+	a.target, a.more = a.nextTarget(a.target.Devices)
 	err = a.source.Retarget(a.target)
 	a.complain("target", "some devices cannot be counted", err)
 	if err != nil {
@@ -134,14 +143,14 @@ func (a *Agent) retarget() {
 // ten milliseconds, in which no interval ends and nothing is published.
 const newDevices = 4
 
-// nextTarget gives what was found, with no more new devices than go at a time, and
-// tells whether there are more.
-func (a *Agent) nextTarget() (t engine.Target, more bool) {
+// nextTarget gives what was found, with no more devices beside those that are counted
+// on than go at a time, and tells whether there are more.
+func (a *Agent) nextTarget(counted []engine.Device) (t engine.Target, more bool) {
 	t = a.found.Target
 	t.Devices = nil
 	room := newDevices
 	for _, d := range a.found.Target.Devices {
-		known := slices.ContainsFunc(a.target.Devices, func(o engine.Device) bool { return o.Index == d.Index })
+		known := slices.ContainsFunc(counted, func(o engine.Device) bool { return o.Index == d.Index })
 		if !known && room == 0 {
 			more = true
 			continue

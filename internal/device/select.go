@@ -24,11 +24,13 @@ type Wish struct {
 }
 
 // ParseWish reads the value of a setting: names separated by commas, where an
-// empty one says Auto.
+// empty one says Auto. As in other lists of PostgreSQL's, a name may stand in
+// double quotes, and Auto and All be in capitals.
 func ParseWish(names string, loopback bool) Wish {
 	w := Wish{Loopback: loopback}
-	for name := range strings.SplitSeq(names, ",") {
-		if name = strings.TrimSpace(name); name != "" && !slices.Contains(w.Names, name) {
+	for names != "" {
+		var name string
+		if name, names = nextName(names); name != "" && !slices.Contains(w.Names, name) {
 			w.Names = append(w.Names, name)
 		}
 	}
@@ -36,6 +38,26 @@ func ParseWish(names string, loopback bool) Wish {
 		w.Names = []string{Auto}
 	}
 	return w
+}
+
+// nextName takes the first name off a list.
+func nextName(list string) (name, rest string) {
+	list = strings.TrimSpace(list)
+	if inner, isQuoted := strings.CutPrefix(list, `"`); isQuoted {
+		if name, rest, ok := strings.Cut(inner, `"`); ok {
+			if rest = strings.TrimSpace(rest); rest == "" || rest[0] == ',' {
+				return name, strings.TrimPrefix(rest, ",")
+			}
+		}
+	}
+	name, rest, _ = strings.Cut(list, ",")
+	name = strings.TrimSpace(name)
+	for _, word := range []string{Auto, All} {
+		if strings.EqualFold(name, word) {
+			name = word
+		}
+	}
+	return name, rest
 }
 
 // Selection is what comes of a wish on the devices that there are.
@@ -88,8 +110,6 @@ func Select(s Snapshot, w Wish, listeners []netip.Addr) Selection {
 				add(l)
 			} else if !slices.Contains(sel.Absent, name) {
 				sel.Absent = append(sel.Absent, name)
-				sel.Warnings = append(sel.Warnings,
-					fmt.Sprintf("device %q does not exist; it is counted as soon as it does", name))
 			}
 		}
 	}
@@ -111,7 +131,6 @@ func (sel *Selection) describe(s *Snapshot, chosen []*Link) {
 		sel.Devices = append(sel.Devices, l.target())
 		if !l.Up {
 			sel.Down = append(sel.Down, l.Name)
-			sel.Warnings = append(sel.Warnings, fmt.Sprintf("device %q is down", l.Name))
 		}
 		for _, below := range chosen {
 			if below != l && s.shows(below, l) {
@@ -120,10 +139,25 @@ func (sel *Selection) describe(s *Snapshot, chosen []*Link) {
 		}
 	}
 	if len(doubled) > 0 {
-		sel.Doubled = "the sum over devices counts packets twice: " + strings.Join(doubled, ", ")
+		sel.Doubled = "the sum over devices counts packets twice: " + strings.Join(some(doubled, "%s", "%d more such pairs"), ", ")
 	}
+	sel.Warnings = append(some(sel.Absent, "device %q does not exist; it is counted as soon as it does", "%d more devices do not exist"),
+		some(sel.Down, "device %q is down", "%d more devices are down")...)
 	if len(chosen) == 0 && len(sel.Absent) == 0 {
 		sel.Warnings = append(sel.Warnings,
 			"no device is up and bears an address that the server can be reached at: see listen_addresses, pg_netstat.device and, for connections within this host, pg_netstat.capture_loopback")
 	}
+}
+
+// some says one thing of each of the first names, and how many more there are.
+func some(names []string, one, more string) []string {
+	const most = 8
+	var said []string
+	for i, name := range names {
+		if i == most {
+			return append(said, fmt.Sprintf(more, len(names)-most))
+		}
+		said = append(said, fmt.Sprintf(one, name))
+	}
+	return said
 }

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -132,6 +133,13 @@ func TestSelectNamed(t *testing.T) {
 		{"auto,eth2", false, "eth0 eth2", "", "", false},
 		{"all", false, "eth0 eth0.5 eth2", "", "", true},
 		{"all", true, "eth0 eth0.5 eth2 lo", "", "", true},
+		{"AUTO", false, "eth0", "", "", false},
+		{" All ", false, "eth0 eth0.5 eth2", "", "", true},
+		{"ETH0", false, "", "", "ETH0", false},
+		{`"eth0"`, false, "eth0", "", "", false},
+		{`"eth2" , eth0,"eth9,"`, false, "eth2 eth0", "", "eth9,", false},
+		{`"auto"`, false, "eth0", "", "", false},
+		{`"eth0`, false, "", "", `"eth0`, false},
 	} {
 		sel := Select(s, ParseWish(c.wish, c.loopback), addrList(both))
 		if got := strings.Join(names(sel), " "); got != c.want {
@@ -149,6 +157,25 @@ func TestSelectNamed(t *testing.T) {
 		if want := len(sel.Down) + len(sel.Absent); len(sel.Warnings) != want {
 			t.Errorf("%s: warnings %q", c.wish, sel.Warnings)
 		}
+	}
+}
+
+// However many there are, the operator is told in a few sentences.
+func TestManyAreMissing(t *testing.T) {
+	var s Snapshot
+	var wish []string
+	for i := range 100 {
+		wish = append(wish, fmt.Sprintf("gone%d", i), fmt.Sprintf("down%d", i))
+		s.Links = append(s.Links, up(i+2, fmt.Sprintf("down%d", i), "").down())
+	}
+	sel := Select(s, ParseWish(strings.Join(wish, ","), false), addrList(both))
+	text := strings.Join(sel.Warnings, "; ")
+	if len(sel.Warnings) != 18 || !strings.Contains(text, `"gone7" does not exist`) ||
+		!strings.Contains(text, "92 more devices do not exist") || !strings.HasSuffix(text, "92 more devices are down") {
+		t.Errorf("got %q", text)
+	}
+	if len(sel.Absent) != 100 || len(sel.Down) != 100 {
+		t.Errorf("%d absent, %d down", len(sel.Absent), len(sel.Down))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/pg-netstat/pg_netstat/internal/agent"
 	"github.com/pg-netstat/pg_netstat/internal/device"
 	"github.com/pg-netstat/pg_netstat/internal/engine"
+	"github.com/pg-netstat/pg_netstat/internal/view"
 )
 
 // Network is the network of the namespace that the agent, and so the server, is in.
@@ -59,7 +60,7 @@ func state(s device.Snapshot, name string) string {
 	i := slices.IndexFunc(s.Links, func(l device.Link) bool { return l.Name == name })
 	switch {
 	case i < 0:
-		return "gone"
+		return view.Gone
 	case !s.Links[i].Up:
 		return "down"
 	default:

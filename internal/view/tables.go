@@ -94,13 +94,20 @@ func historyRow(i account.Interval) link.Row {
 	return append(row, i.Created, i.Covered.Seconds())
 }
 
+// Gone is the state of a device that does not exist.
+const Gone = "gone"
+
 // EncodeDevices makes the snapshot of the devices. State tells what a device
-// is doing now.
+// is doing now. One that is gone and never counted anything has no row.
 func EncodeDevices(l *account.Ledger, state func(device string) string) ([]byte, error) {
 	start, covered := l.OpenInterval()
 	return Devices.Encode(nil, func(yield func(link.Row) bool) {
 		for _, d := range l.Devices() {
-			row := append(link.Row{d.Name, state(d.Name)}, counted(d.Total, d.Last, d.LastCovered)...)
+			doing := state(d.Name)
+			if doing == Gone && d.Total.Zero() {
+				continue
+			}
+			row := append(link.Row{d.Name, doing}, counted(d.Total, d.Last, d.LastCovered)...)
 			row = append(row, l.ResetAt(), start, covered.Seconds(),
 				int64(d.Open.PacketsIn), int64(d.Open.PacketsOut), int64(d.Open.BytesIn), int64(d.Open.BytesOut))
 			if !yield(row) {

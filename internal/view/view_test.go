@@ -192,3 +192,22 @@ func TestStatus(t *testing.T) {
 		t.Errorf("columns that are not null: %v", got)
 	}
 }
+
+func TestDeviceThatIsGoneWithNothingHasNoRow(t *testing.T) {
+	l := account.New(at(0), 10*time.Second, 60, 100)
+	r := saw(1, "eth0")
+	r.Devices = append(r.Devices, saw(0, "idle").Devices...)
+	l.Apply(at(5), at(5).Wall, r)
+	for _, c := range []struct {
+		state string
+		want  int
+	}{{"counting", 2}, {"down", 2}, {Gone, 1}} {
+		data, err := EncodeDevices(l, func(string) string { return c.state })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows, err := Devices.Decode(data); err != nil || len(rows) != c.want {
+			t.Errorf("%s: %d rows, want %d (%v)", c.state, len(rows), c.want, err)
+		}
+	}
+}

@@ -5,8 +5,6 @@
 # Where an unprivileged user's PATH does not lead: ip, nft, setcap, ethtool. And the
 # Go that bootstrap unpacked, if it had to.
 export PATH=$PWD/.cache/go/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
-PG_CONFIG=${PG_CONFIG:-pg_config}
-export PG_CONFIG
 
 note() {
 	if [ -t 2 ]; then printf '\033[1m%s\033[0m\n' "$*" >&2; else printf '== %s\n' "$*" >&2; fi
@@ -17,6 +15,27 @@ die() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" = 0 ]; }
+
+# find_pg_config: the one on the PATH, if its server is there. Where only another version's
+# headers are installed, as libpq-dev's pg_config may find, the newest that has a server.
+find_pg_config() {
+	local each
+	for each in pg_config $(printf '%s\n' /usr/lib/postgresql/*/bin/pg_config /usr/pgsql-*/bin/pg_config | sort -Vr); do
+		if have "$each" && [ -x "$("$each" --bindir)/postgres" ]; then
+			echo "$each"
+			return
+		fi
+	done
+	echo pg_config
+}
+
+# use_postgres: sets PG_CONFIG, unless it came from outside. Again after script/bootstrap.
+pg_config_given=${PG_CONFIG-}
+use_postgres() {
+	PG_CONFIG=${pg_config_given:-$(find_pg_config)}
+	export PG_CONFIG
+}
+use_postgres
 
 # The header comment of a script is its help.
 help_of() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$1"; }

@@ -61,11 +61,15 @@ func (l *load) run(t testing.TB, stop <-chan struct{}) {
 		frame := l.frames[l.packets%len(l.frames)]
 		l.socket.send(t, frame)
 		l.packets++
+		if l.packets%256 == 0 {
+			drained(t) // a queue has room for some hundred frames
+		}
 		l.bytes += len(frame)
 	}
 }
 
-// flip ends n periods under load and gives the sum of their readings.
+// flip ends periods under load until n of them had packets, and gives the sum of
+// their readings.
 func flip(t *testing.T, s *Source, n int, loads []*load) (sum engine.Counts) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -73,21 +77,18 @@ func flip(t *testing.T, s *Source, n int, loads []*load) (sum engine.Counts) {
 	for _, l := range loads {
 		senders.Go(func() { l.run(t, stop) })
 	}
-	begin, busy := time.Now(), 0
-	for range n {
+	begin, all := time.Now(), 0
+	for busy := 0; busy < n; all++ {
 		c := total(cut(t, s))
 		if !c.Zero() {
 			busy++
 		}
 		sum.Add(c)
 	}
-	t.Logf("%d periods in %v, %d of them with %s", n, time.Since(begin), busy, show(sum))
-	if busy < n/2 {
-		t.Errorf("only %d of %d periods had packets", busy, n)
-	}
+	t.Logf("%d periods in %v, %d of them with packets: %s", all, time.Since(begin), n, show(sum))
 	close(stop)
 	senders.Wait()
-	settle()
+	settle(t)
 	for range 2 {
 		sum.Add(total(cut(t, s)))
 	}

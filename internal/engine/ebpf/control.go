@@ -2,33 +2,46 @@ package ebpf
 
 import (
 	"encoding/binary"
-	"fmt"
-
-	"github.com/cilium/ebpf"
+	"sync/atomic"
+	"unsafe"
 )
 
 // control is the page that the program reads at each packet.
 type control struct {
-	page       *ebpf.Memory
-	half, port int64 // offsets
+	page table
+	live *uint64 // the half, and the homes of each family: see LIVE_HALF of the program
+	port int
 }
 
 func newControl(m *shared) (control, error) {
-	page, err := m.all[controlSection].Memory()
+	page, err := mapTable(m.all[controlSection])
 	if err != nil {
-		return control{}, fmt.Errorf("mapping the eBPF program's control page: %w", err)
+		return control{}, err
 	}
-	at := func(name string) int64 { return int64(m.spec.Variables[name].Offset) }
-	return control{page: page, half: at(programVarHalf), port: at(programVarPort)}, nil
+	at := func(name string) int { return int(m.spec.Variables[name].Offset) }
+	c := control{page: page, port: at(programVarPort)}
+	c.live = (*uint64)(unsafe.Pointer(&page[at(programVarLive)])) // aligned: the page and the variable are
+	return c, nil
 }
 
-// setHalf says which half is counted into from now on, by one store of a byte.
-func (c control) setHalf(h half) error {
-	_, err := c.page.WriteAt([]byte{byte(h)}, c.half)
-	return err
+// setLive says which half is counted into from now on, and among how many
+// entries the homes are, by one store.
+func (c *control) setLive(h half, homes4, homes6 uint32) {
+	if c.page == nil {
+		return // closed
+	}
+	atomic.StoreUint64(c.live, uint64(h)|uint64(homes4)<<1|uint64(homes6)<<32)
 }
 
-func (c control) setPort(port uint16) error {
-	_, err := c.page.WriteAt(binary.BigEndian.AppendUint16(nil, port), c.port)
-	return err
+func (c *control) setPort(port uint16) {
+	if c.page == nil {
+		return
+	}
+	binary.NativeEndian.PutUint16(c.page[c.port:], port)
+}
+
+func (c *control) Close() error {
+	page := c.page
+	c.page = nil
+	return page.unmap()
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,19 +18,15 @@ func (l *link) request(t testing.TB, n int) {
 	for range n {
 		l.fromPeer.send(t, request4.frame(ownMAC, otherMAC))
 	}
-	settle()
+	settle(t)
 }
 
-// up sets the device up, and waits until the peer's knows it.
-func (l *link) up(t testing.TB) {
+// up sets the device up, and waits until both ends know it.
+func (l *link) up(t testing.TB, name string) {
 	t.Helper()
-	netnstest.Run(t, "ip", "link", "set", l.here, "up")
-	for begin := time.Now(); !strings.Contains(l.peer.Run(t, "ip", "link", "show", l.here+"p"), "state UP"); {
-		if time.Since(begin) > 10*time.Second {
-			t.Fatal("the peer's device does not come up")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	netnstest.Run(t, "ip", "link", "set", name, "up")
+	running(t, netnstest.Run, name)
+	running(t, l.peer.Run, l.here+"p")
 }
 
 func requests(n int) engine.Counts { return in(n, n*one(request4)) }
@@ -78,7 +73,8 @@ func TestDeviceKeptAndRenamed(t *testing.T) {
 	retarget(t, s, target(t, own, "pgeb0", "pgeb0"))
 	l.request(t, 2)
 	netnstest.Run(t, "ip", "link", "set", "pgeb0", "down")
-	netnstest.Run(t, "ip", "link", "set", "pgeb0", "name", "pgebr", "up")
+	netnstest.Run(t, "ip", "link", "set", "pgeb0", "name", "pgebr")
+	l.up(t, "pgebr")
 	t.Cleanup(func() { netnstest.Run(t, "ip", "link", "set", "pgebr", "name", "pgeb0") })
 	l.request(t, 4)
 	retarget(t, s, target(t, own, "pgebr"))
@@ -100,12 +96,12 @@ func TestDeviceDownAndUp(t *testing.T) {
 	netnstest.Run(t, "ip", "link", "set", "pgeb0", "down")
 	s := openSource(t, target(t, own, "pgeb0"))
 	for n := 1; n <= 3; n++ {
-		l.up(t)
+		l.up(t, l.here)
 		l.request(t, n)
 		netnstest.Run(t, "ip", "link", "set", "pgeb0", "down")
 		same(t, fmt.Sprint("time ", n), total(cut(t, s)), requests(n))
 	}
-	l.up(t)
+	l.up(t, l.here)
 	retarget(t, s, target(t, own, "pgeb0"))
 	l.request(t, 5)
 	same(t, "after a call", total(cut(t, s)), requests(5))
@@ -120,6 +116,8 @@ func TestDeviceRecreated(t *testing.T) {
 		netnstest.Run(t, "ip", "link", "add", "pgeb0", "index", "4242", "type", "veth", "peer", "name", "far", "netns", peer.Name())
 		netnstest.Run(t, "ip", "link", "set", "pgeb0", "addrgenmode", "none", "up")
 		peer.Run(t, "ip", "link", "set", "far", "addrgenmode", "none", "up")
+		running(t, netnstest.Run, "pgeb0")
+		running(t, peer.Run, "far")
 		l := &link{peer: peer}
 		peer.Do(t, func() { l.fromPeer = newRaw(t, device(t, "far").Index) })
 		return l

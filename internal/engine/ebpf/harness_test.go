@@ -95,12 +95,7 @@ func (r *runner) reading(t testing.TB, devices ...seen) engine.Reading {
 	if len(devices) == 0 {
 		devices = []seen{{slot: 0, device: "test"}}
 	}
-	quiet := r.live
-	r.live = quiet.other()
-	if err := r.control.setHalf(r.live); err != nil {
-		t.Fatal(err)
-	}
-	reading, err := r.read(quiet, devices)
+	reading, err := r.read(r.flip(), devices)
 	if err != nil {
 		t.Fatal(err)
 	}

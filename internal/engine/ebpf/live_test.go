@@ -165,6 +165,8 @@ func newLink(t testing.TB, name string) *link {
 	t.Cleanup(func() { netnstest.Run(t, "ip", "link", "del", name) })
 	netnstest.Run(t, "ip", "link", "set", name, "addrgenmode", "none", "up")
 	l.peer.Run(t, "ip", "link", "set", far, "addrgenmode", "none", "up")
+	running(t, netnstest.Run, name)
+	running(t, l.peer.Run, far)
 	l.peer.Do(t, func() {
 		i, err := net.InterfaceByName(far)
 		if err != nil {
@@ -174,9 +176,6 @@ func newLink(t testing.TB, name string) *link {
 	})
 	return l
 }
-
-// settle waits until frames that were sent have arrived.
-func settle() { time.Sleep(20 * time.Millisecond) }
 
 func same(t testing.TB, what string, got, want engine.Counts) {
 	t.Helper()

@@ -33,7 +33,7 @@ func missing(err error) error {
 	case errors.As(err, &verifier), errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
 		return &engine.Missing{
 			What: "a kernel that accepts the eBPF program",
-			Hint: "Linux 5.8 or later with CONFIG_BPF_SYSCALL is known to.",
+			Hint: "Linux 5.13 or later with CONFIG_BPF_SYSCALL should.",
 			Err:  err,
 		}
 	case errors.Is(err, unix.EAFNOSUPPORT):
@@ -41,6 +41,12 @@ func missing(err error) error {
 			What: "packet sockets",
 			Hint: "The kernel lacks CONFIG_PACKET, or a seccomp profile forbids the address family.",
 			Err:  err,
+		}
+	case errors.Is(err, unix.EPERM) && inUserNamespace():
+		return &engine.Missing{
+			What: "the first user namespace",
+			Hint: "The kernel takes eBPF programs from no process in another one, as in a rootless container.",
+			Err:  unix.EPERM,
 		}
 	case errors.Is(err, unix.EPERM):
 		return &engine.Missing{
@@ -100,7 +106,7 @@ func lockedMemory() bool {
 // such a kernel answers EPERM as if a capability were missing.
 func missingMemory(err error) error {
 	var limit unix.Rlimit
-	if !errors.Is(err, unix.EPERM) || len(capability.Missing(needed...)) > 0 ||
+	if !errors.Is(err, unix.EPERM) || len(capability.Missing(needed...)) > 0 || inUserNamespace() ||
 		unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) != nil || limit.Cur >= 2*tablesMemory {
 		return err
 	}
@@ -109,4 +115,11 @@ func missingMemory(err error) error {
 		Hint: "Kernels before 5.11 count eBPF maps there: set LimitMEMLOCK=infinity in the server's unit, or ulimit -l unlimited before it starts.",
 		Err:  err,
 	}
+}
+
+// inUserNamespace tells whether this is another user namespace than the first, in
+// which capabilities are worth nothing to the bpf system call.
+func inUserNamespace() bool {
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(ids)), " ") != "0 0 4294967295"
 }

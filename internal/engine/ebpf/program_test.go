@@ -23,22 +23,23 @@ func putNative(b []byte, v uint32) { binary.NativeEndian.PutUint32(b, v) }
 // program gives them, on both architectures.
 func TestNamesAndSizes(t *testing.T) {
 	sizes := map[string][2]uintptr{ // of keys and values
-		programMapClients4Even:   {unsafe.Sizeof([8]byte{}), unsafe.Sizeof(programCounters{})},
-		programMapClients4Odd:    {unsafe.Sizeof([8]byte{}), unsafe.Sizeof(programCounters{})},
-		programMapClients6Even:   {unsafe.Sizeof([32]byte{}), unsafe.Sizeof(programCounters{})},
-		programMapClients6Odd:    {unsafe.Sizeof([32]byte{}), unsafe.Sizeof(programCounters{})},
-		programMapDeviceCounters: {4, unsafe.Sizeof(programCounters{})},
-		programMapOtherCounters:  {4, unsafe.Sizeof(programCounters{})},
-		programMapFragments:      {unsafe.Sizeof(programDatagram{}), unsafe.Sizeof(programHeld{})},
-		programMapLostFragments:  {4, 8},
-		programMapLocal4:         {unsafe.Sizeof(programPrefix4{}), 1},
-		programMapLocal6:         {unsafe.Sizeof(programPrefix6{}), 1},
-		controlSection:           {4, 4},
-		constSection:             {4, 9},
+		programMapFragments:     {unsafe.Sizeof(programDatagram{}), unsafe.Sizeof(programHeld{})},
+		programMapLostFragments: {4, 8},
+		programMapLocal4:        {unsafe.Sizeof(programPrefix4{}), 1},
+		programMapLocal6:        {unsafe.Sizeof(programPrefix6{}), 1},
+		controlSection:          {4, 10},
+		constSection:            {4, 60},
+		devicesSection:          {4, 8}, // at load all tables become as large as this machine needs
+		clients4EvenSection:     {4, 8},
+		clients4OddSection:      {4, 8},
+		clients6EvenSection:     {4, 8},
+		clients6OddSection:      {4, 8},
 	}
 	variables := map[string]string{
-		programVarHalf: controlSection, programVarPort: controlSection,
+		programVarLive: controlSection, programVarPort: controlSection,
 		programVarSlot: constSection, programVarLinkHeader: constSection, programVarLoopback: constSection,
+		programVarCpus: constSection, programVarDevicesPart: constSection, programVarSeed: constSection,
+		programVarExtent4: constSection, programVarExtent6: constSection,
 	}
 	for _, object := range []string{"program_x86_bpfel.o", "program_arm64_bpfel.o"} {
 		code, err := os.ReadFile(object)
@@ -67,9 +68,6 @@ func TestNamesAndSizes(t *testing.T) {
 			t.Errorf("%s: no program %s", object, programProgCountPacket)
 		}
 	}
-	if got := unsafe.Sizeof(programCounters{}); got != countersSize {
-		t.Errorf("counters have %d bytes", got)
-	}
 }
 
 // with only runs f on a thread that has nothing but caps, effective if so said.
@@ -78,6 +76,8 @@ func withOnly(t *testing.T, effective bool, caps []capability.Cap, f func()) {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		var err error
+		defer func() { done <- err }() // also if f ends the goroutine
 		var sets [2]unix.CapUserData
 		for _, c := range caps {
 			sets[c/32].Permitted |= 1 << (c % 32)
@@ -85,11 +85,10 @@ func withOnly(t *testing.T, effective bool, caps []capability.Cap, f func()) {
 				sets[c/32].Effective |= 1 << (c % 32)
 			}
 		}
-		err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &sets[0])
+		err = unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &sets[0])
 		if err == nil {
 			f()
 		}
-		done <- err
 	}()
 	if err := <-done; err != nil {
 		t.Fatal(err)

@@ -13,26 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type programClient4 struct {
-	_      structs.HostLayout
-	Local  uint32
-	Remote uint32
-}
-
-type programClient6 struct {
-	_      structs.HostLayout
-	Local  [2]uint64
-	Remote [2]uint64
-}
-
-type programCounters struct {
-	_          structs.HostLayout
-	PacketsIn  uint64
-	BytesIn    uint64
-	PacketsOut uint64
-	BytesOut   uint64
-}
-
 type programDatagram struct {
 	_           structs.HostLayout
 	Source      [16]uint8
@@ -41,6 +21,14 @@ type programDatagram struct {
 	Slot        uint16
 	Protocol    uint8
 	Version     uint8
+}
+
+type programExtent struct {
+	_      structs.HostLayout
+	Part   uint32
+	Homes  uint32
+	Room   uint32
+	Places uint32
 }
 
 type programHeld struct {
@@ -67,22 +55,21 @@ type programPrefix6 struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	programMapClients4Even   = "clients4_even"
-	programMapClients4Odd    = "clients4_odd"
-	programMapClients6Even   = "clients6_even"
-	programMapClients6Odd    = "clients6_odd"
-	programMapDeviceCounters = "device_counters"
-	programMapFragments      = "fragments"
-	programMapLocal4         = "local4"
-	programMapLocal6         = "local6"
-	programMapLostFragments  = "lost_fragments"
-	programMapOtherCounters  = "other_counters"
-	programProgCountPacket   = "count_packet"
-	programVarHalf           = "half"
-	programVarLinkHeader     = "link_header"
-	programVarLoopback       = "loopback"
-	programVarPort           = "port"
-	programVarSlot           = "slot"
+	programMapFragments     = "fragments"
+	programMapLocal4        = "local4"
+	programMapLocal6        = "local6"
+	programMapLostFragments = "lost_fragments"
+	programProgCountPacket  = "count_packet"
+	programVarCpus          = "cpus"
+	programVarDevicesPart   = "devices_part"
+	programVarExtent4       = "extent4"
+	programVarExtent6       = "extent6"
+	programVarLinkHeader    = "link_header"
+	programVarLive          = "live"
+	programVarLoopback      = "loopback"
+	programVarPort          = "port"
+	programVarSeed          = "seed"
+	programVarSlot          = "slot"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -134,27 +121,26 @@ type programProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programMapSpecs struct {
-	Clients4Even   *ebpf.MapSpec `ebpf:"clients4_even"`
-	Clients4Odd    *ebpf.MapSpec `ebpf:"clients4_odd"`
-	Clients6Even   *ebpf.MapSpec `ebpf:"clients6_even"`
-	Clients6Odd    *ebpf.MapSpec `ebpf:"clients6_odd"`
-	DeviceCounters *ebpf.MapSpec `ebpf:"device_counters"`
-	Fragments      *ebpf.MapSpec `ebpf:"fragments"`
-	Local4         *ebpf.MapSpec `ebpf:"local4"`
-	Local6         *ebpf.MapSpec `ebpf:"local6"`
-	LostFragments  *ebpf.MapSpec `ebpf:"lost_fragments"`
-	OtherCounters  *ebpf.MapSpec `ebpf:"other_counters"`
+	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
+	Local4        *ebpf.MapSpec `ebpf:"local4"`
+	Local6        *ebpf.MapSpec `ebpf:"local6"`
+	LostFragments *ebpf.MapSpec `ebpf:"lost_fragments"`
 }
 
 // programVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
-	Half       *ebpf.VariableSpec `ebpf:"half"`
-	LinkHeader *ebpf.VariableSpec `ebpf:"link_header"`
-	Loopback   *ebpf.VariableSpec `ebpf:"loopback"`
-	Port       *ebpf.VariableSpec `ebpf:"port"`
-	Slot       *ebpf.VariableSpec `ebpf:"slot"`
+	Cpus        *ebpf.VariableSpec `ebpf:"cpus"`
+	DevicesPart *ebpf.VariableSpec `ebpf:"devices_part"`
+	Extent4     *ebpf.VariableSpec `ebpf:"extent4"`
+	Extent6     *ebpf.VariableSpec `ebpf:"extent6"`
+	LinkHeader  *ebpf.VariableSpec `ebpf:"link_header"`
+	Live        *ebpf.VariableSpec `ebpf:"live"`
+	Loopback    *ebpf.VariableSpec `ebpf:"loopback"`
+	Port        *ebpf.VariableSpec `ebpf:"port"`
+	Seed        *ebpf.VariableSpec `ebpf:"seed"`
+	Slot        *ebpf.VariableSpec `ebpf:"slot"`
 }
 
 // programObjects contains all objects after they have been loaded into the kernel.
@@ -177,30 +163,18 @@ func (o *programObjects) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programMaps struct {
-	Clients4Even   *ebpf.Map `ebpf:"clients4_even"`
-	Clients4Odd    *ebpf.Map `ebpf:"clients4_odd"`
-	Clients6Even   *ebpf.Map `ebpf:"clients6_even"`
-	Clients6Odd    *ebpf.Map `ebpf:"clients6_odd"`
-	DeviceCounters *ebpf.Map `ebpf:"device_counters"`
-	Fragments      *ebpf.Map `ebpf:"fragments"`
-	Local4         *ebpf.Map `ebpf:"local4"`
-	Local6         *ebpf.Map `ebpf:"local6"`
-	LostFragments  *ebpf.Map `ebpf:"lost_fragments"`
-	OtherCounters  *ebpf.Map `ebpf:"other_counters"`
+	Fragments     *ebpf.Map `ebpf:"fragments"`
+	Local4        *ebpf.Map `ebpf:"local4"`
+	Local6        *ebpf.Map `ebpf:"local6"`
+	LostFragments *ebpf.Map `ebpf:"lost_fragments"`
 }
 
 func (m *programMaps) Close() error {
 	return _ProgramClose(
-		m.Clients4Even,
-		m.Clients4Odd,
-		m.Clients6Even,
-		m.Clients6Odd,
-		m.DeviceCounters,
 		m.Fragments,
 		m.Local4,
 		m.Local6,
 		m.LostFragments,
-		m.OtherCounters,
 	)
 }
 
@@ -208,11 +182,16 @@ func (m *programMaps) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
-	Half       *ebpf.Variable `ebpf:"half"`
-	LinkHeader *ebpf.Variable `ebpf:"link_header"`
-	Loopback   *ebpf.Variable `ebpf:"loopback"`
-	Port       *ebpf.Variable `ebpf:"port"`
-	Slot       *ebpf.Variable `ebpf:"slot"`
+	Cpus        *ebpf.Variable `ebpf:"cpus"`
+	DevicesPart *ebpf.Variable `ebpf:"devices_part"`
+	Extent4     *ebpf.Variable `ebpf:"extent4"`
+	Extent6     *ebpf.Variable `ebpf:"extent6"`
+	LinkHeader  *ebpf.Variable `ebpf:"link_header"`
+	Live        *ebpf.Variable `ebpf:"live"`
+	Loopback    *ebpf.Variable `ebpf:"loopback"`
+	Port        *ebpf.Variable `ebpf:"port"`
+	Seed        *ebpf.Variable `ebpf:"seed"`
+	Slot        *ebpf.Variable `ebpf:"slot"`
 }
 
 // programPrograms contains all programs after they have been loaded into the kernel.

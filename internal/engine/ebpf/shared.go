@@ -3,6 +3,7 @@ package ebpf
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/cilium/ebpf"
 )
@@ -14,13 +15,22 @@ const (
 	constSection   = ".rodata"
 )
 
+// The sections of the tables that both have mapped.
+const (
+	devicesSection      = ".data.devices"
+	clients4EvenSection = ".data.clients4_even"
+	clients4OddSection  = ".data.clients4_odd"
+	clients6EvenSection = ".data.clients6_even"
+	clients6OddSection  = ".data.clients6_odd"
+)
+
 const mmapable = 1 << 10 // BPF_F_MMAPABLE
 
 // shared is what all instances of the program share.
 type shared struct {
 	spec *ebpf.CollectionSpec
-	all  map[string]*ebpf.Map // by name, also the control section
-	cpus int
+	all  map[string]*ebpf.Map // by name, also the sections
+	seed uint64
 	sizes
 }
 
@@ -33,7 +43,7 @@ func newShared() (_ *shared, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("counting processors: %w", err)
 	}
-	m := &shared{spec: spec, all: map[string]*ebpf.Map{}, cpus: cpus, sizes: sizesFor(cpus)}
+	m := &shared{spec: spec, all: map[string]*ebpf.Map{}, seed: rand.Uint64() | 1, sizes: sizesFor(cpus)}
 	m.resize()
 	defer func() {
 		if err != nil {
@@ -44,9 +54,6 @@ func newShared() (_ *shared, err error) {
 		if name == constSection {
 			continue
 		}
-		if name == controlSection {
-			s.Flags |= mmapable
-		}
 		if m.all[name], err = ebpf.NewMap(s); err != nil {
 			return nil, fmt.Errorf("creating the map %s: %w", name, err)
 		}
@@ -54,14 +61,21 @@ func newShared() (_ *shared, err error) {
 	return m, nil
 }
 
+// resize gives the tables their sizes, which the types in the object are not told.
 func (m *shared) resize() {
-	for _, name := range []string{programMapClients4Even, programMapClients4Odd} {
-		m.spec.Maps[name].MaxEntries = uint32(m.clients4)
+	for name, bytes := range map[string]uint32{
+		devicesSection:      uint32(m.devicesBytes()),
+		clients4EvenSection: m.v4.Part * uint32(m.cpus),
+		clients4OddSection:  m.v4.Part * uint32(m.cpus),
+		clients6EvenSection: m.v6.Part * uint32(m.cpus),
+		clients6OddSection:  m.v6.Part * uint32(m.cpus),
+	} {
+		s := m.spec.Maps[name]
+		s.ValueSize = bytes
+		s.Flags |= mmapable
+		s.Key, s.Value, s.Contents = nil, nil, nil
 	}
-	for _, name := range []string{programMapClients6Even, programMapClients6Odd} {
-		m.spec.Maps[name].MaxEntries = uint32(m.clients6)
-	}
-	m.spec.Maps[programMapDeviceCounters].MaxEntries = uint32(2 * m.devices)
+	m.spec.Maps[controlSection].Flags |= mmapable
 }
 
 // constants are what an instance of the program is told about its device.
@@ -80,6 +94,8 @@ func (m *shared) instance(c constants) (*ebpf.Program, error) {
 	}
 	for name, value := range map[string]any{
 		programVarSlot: c.slot, programVarLinkHeader: c.linkHeader, programVarLoopback: loopback,
+		programVarCpus: uint32(m.cpus), programVarDevicesPart: uint32(m.devicesPart()),
+		programVarExtent4: m.v4, programVarExtent6: m.v6, programVarSeed: m.seed,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("setting %s in the eBPF program: %w", name, err)

@@ -10,22 +10,36 @@ import (
 
 // The tables keep within their memory on any machine, and have room.
 func TestSizes(t *testing.T) {
-	for _, c := range []struct{ cpus, clients4, clients6 int }{
-		{1, 40000, 15000}, {2, 30000, 13000}, {4, 20000, 9000}, {16, 7000, 3500}, {64, 2000, 1000}, {128, 1000, 550}, {1024, 100, 50}, {8192, 1, 1},
+	for _, c := range []struct{ cpus, room4, room6 int }{
+		{1, 60000, 24000}, {2, 30000, 12000}, {4, 15000, 6000}, {16, 3800, 1450}, {64, 950, 340}, {128, 480, 170}, {1024, 50, 16},
 	} {
 		s := sizesFor(c.cpus)
-		values := countersSize * c.cpus
-		memory := s.devices * 2 * values
-		for _, half := range [][2]int{{s.clients4, client4Size}, {s.clients6, client6Size}} {
-			entry := elementSize + half[1] + pointerSize + values
-			memory += 2 * (half[0]*entry + buckets(half[0])*bucketSize)
+		memory := s.devicesBytes()
+		for _, e := range []extent{s.v4, s.v6} {
+			memory += 2 * int(e.Part) * c.cpus
+			if int(e.Part)*c.cpus > maxTable || e.Part%cacheLine != 0 {
+				t.Errorf("%d processors: a table of %d bytes", c.cpus, int(e.Part)*c.cpus)
+			}
 		}
 		t.Logf("%4d processors: %+v, %d bytes", c.cpus, s, memory)
-		if c.cpus <= 1024 && memory > tablesMemory {
+		if memory > tablesMemory {
 			t.Errorf("%d processors: %d bytes", c.cpus, memory)
 		}
-		if s.clients4 < c.clients4 || s.clients6 < c.clients6 || s.clients4 > maxClients || s.devices < minDevices {
+		if int(s.v4.Room) < c.room4 || int(s.v6.Room) < c.room6 || s.devices < minDevices {
 			t.Errorf("%d processors: %+v", c.cpus, s)
+		}
+	}
+}
+
+// All that is in a part of a table is within it.
+func TestExtents(t *testing.T) {
+	for cpus := 1; cpus <= 8192; cpus++ {
+		s := sizesFor(cpus)
+		for keySize, e := range map[int]extent{key4Size: s.v4, key6Size: s.v6} {
+			end := headSize + (int(e.Homes)-1+search)*(keySize+countersSize)
+			if e.Homes < 1 || e.Room < 1 || int(e.Places) < end || int(e.Places+e.Room*placeSize) > int(e.Part) {
+				t.Fatalf("%d processors, keys of %d bytes: %+v", cpus, keySize, e)
+			}
 		}
 	}
 }

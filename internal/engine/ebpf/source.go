@@ -79,7 +79,10 @@ func open(log *slog.Logger) (_ *Source, err error) {
 	if s.control, err = newControl(m); err != nil {
 		return nil, err
 	}
-	s.drainer = newDrainer(m)
+	if s.drainer, err = newDrainer(m); err != nil {
+		return nil, err
+	}
+	s.control.setLive(s.live, s.homes4, s.homes6)
 	return s, s.probe()
 }
 
@@ -102,11 +105,8 @@ func (s *Source) probe() error {
 // local are counted on until the end of the period if they were seen in it.
 func (s *Source) Retarget(target engine.Target) error {
 	return capability.With(needed, func() error {
-		return errors.Join(
-			s.locals.set(target.Local),
-			s.control.setPort(target.Port),
-			s.attach(target.Devices),
-		)
+		s.control.setPort(target.Port)
+		return errors.Join(s.locals.set(target.Local), s.attach(target.Devices))
 	})
 }
 
@@ -161,11 +161,17 @@ func (s *Source) add(d engine.Device) error {
 	return nil
 }
 
-// Cut implements engine.Source.
-func (s *Source) Cut(time.Time) func() (engine.Reading, error) {
+// flip makes the program count into the other half, and gives the former.
+func (s *Source) flip() half {
 	quiet := s.live
 	s.live = quiet.other()
-	flipped := s.control.setHalf(s.live)
+	s.control.setLive(s.live, s.homes4, s.homes6)
+	return quiet
+}
+
+// Cut implements engine.Source.
+func (s *Source) Cut(time.Time) func() (engine.Reading, error) {
+	quiet := s.flip()
 	s.state.Lock()
 	period := s.slots.period()
 	s.state.Unlock()
@@ -174,9 +180,6 @@ func (s *Source) Cut(time.Time) func() (engine.Reading, error) {
 		defer s.drain.Unlock()
 		if s.closed {
 			return r, errors.New("the eBPF engine is closed")
-		}
-		if flipped != nil {
-			return r, fmt.Errorf("changing to the other half of the counters: %w", flipped)
 		}
 		err = capability.With(needed, func() (err error) {
 			r, err = s.read(quiet, period)
@@ -212,6 +215,5 @@ func (s *Source) Close() error {
 	for _, t := range s.slots.taps() {
 		all = append(all, t.Close())
 	}
-	s.drainer.Close()
-	return errors.Join(append(all, s.shared.Close())...)
+	return errors.Join(append(all, s.drainer.Close(), s.control.Close(), s.shared.Close())...)
 }

@@ -74,7 +74,7 @@ func TestTapSegments(t *testing.T) {
 			if _, err := f.Write(append(header, frame...)); err != nil {
 				t.Fatal(err)
 			}
-			settle()
+			settle(t)
 			same(t, c.name, total(cut(t, s)), in(c.packets, len(frame)+(c.packets-1)*c.headers))
 		})
 	}
@@ -102,7 +102,7 @@ func TestTunnelDevice(t *testing.T) {
 	netnstest.Run(t, "ip", "address", "add", "192.0.2.1/32", "peer", "198.51.100.7", "dev", "pgebu")
 	sendTCP(t, response4.with(payload(30)))
 	want.Add(out(1, len(response4.with(payload(30)).bytes())))
-	settle()
+	settle(t)
 	same(t, "tunnel", total(cut(t, s)), want)
 }
 

@@ -55,6 +55,10 @@ func newRoute(t testing.TB) *route {
 			d.run(t, "ip", "route", "replace", "default", "via", d.gate6)
 		}
 	}
+	running(t, netnstest.Run, "pges0")
+	running(t, router.Run, "pges1")
+	running(t, router.Run, "pger1")
+	running(t, client.Run, "pger0")
 	for _, name := range []string{"pger1", "pger0"} {
 		run := router.Run
 		if name == "pger0" {
@@ -187,7 +191,7 @@ func TestConnections(t *testing.T) {
 					r.buffers(t)
 					sent, dropped = segmentsSent(t), framesDropped(t)
 					r.dial(t, c.address, c.connections, c.bytes)
-					settle()
+					settle(t)
 					reading, wire, buffers = cut(t, s), r.wire(t), r.buffers(t)
 					sent, dropped = segmentsSent(t)-sent, framesDropped(t)-dropped
 				}

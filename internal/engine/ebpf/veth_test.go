@@ -62,7 +62,7 @@ func TestFrames(t *testing.T) {
 			if !c.want {
 				want = engine.Counts{}
 			}
-			settle()
+			settle(t)
 			same(t, c.name, total(cut(t, s)), want)
 		})
 	}
@@ -86,7 +86,7 @@ func TestFragmentFrames(t *testing.T) {
 				send.send(t, part.frame(ownMAC, otherMAC, tags...))
 			}
 		}
-		settle()
+		settle(t)
 		want := in(packets, bytes)
 		want.Add(out(packets, bytes))
 		r := cut(t, s)
@@ -103,6 +103,7 @@ func TestMacvlan(t *testing.T) {
 	l := newLink(t, "pgeb0")
 	netnstest.Run(t, "ip", "link", "add", "pgebm", "link", "pgeb0", "address", "02:00:00:00:00:77", "type", "macvlan", "mode", "bridge")
 	netnstest.Run(t, "ip", "link", "set", "pgebm", "up")
+	running(t, netnstest.Run, "pgebm")
 	s := openSource(t, target(t, own, "pgeb0", "pgebm"))
 	mac := []byte{2, 0, 0, 0, 0, 0x77}
 	send := newRaw(t, device(t, "pgebm").Index)
@@ -110,7 +111,7 @@ func TestMacvlan(t *testing.T) {
 		l.fromPeer.send(t, request4.frame(mac, otherMAC))
 		send.send(t, response4.with(payload(7)).frame(otherMAC, mac))
 	}
-	settle()
+	settle(t)
 	r := cut(t, s)
 	want := in(3, 3*one(request4))
 	want.Add(out(3, 3*(one(response4)+7)))
@@ -124,7 +125,7 @@ func TestMacvlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.fromPeer.send(t, request4.frame(mac, otherMAC))
-	settle()
+	settle(t)
 	same(t, "the macvlan alone", total(cut(t, s)), in(1, one(request4)))
 }
 
@@ -135,6 +136,7 @@ func TestBridge(t *testing.T) {
 	t.Cleanup(func() { netnstest.Run(t, "ip", "link", "del", "pgebb") })
 	netnstest.Run(t, "ip", "link", "set", "pgeb0", "master", "pgebb")
 	netnstest.Run(t, "ip", "link", "set", "pgebb", "up")
+	running(t, netnstest.Run, "pgebb")
 	s := openSource(t, target(t, own, "pgebb"))
 	mac := []byte{2, 0, 0, 0, 0, 0x78}
 	send := newRaw(t, device(t, "pgebb").Index)
@@ -142,7 +144,7 @@ func TestBridge(t *testing.T) {
 		l.fromPeer.send(t, request6.frame(mac, otherMAC))
 		send.send(t, response4.with(payload(7)).frame(otherMAC, mac))
 	}
-	settle()
+	settle(t)
 	want := in(3, 3*one(request6))
 	want.Add(out(3, 3*(one(response4)+7)))
 	same(t, "bridge", total(cut(t, s)), want)
@@ -155,7 +157,7 @@ func TestClientOnTwoDevices(t *testing.T) {
 	a.fromPeer.send(t, request4.frame(ownMAC, otherMAC))
 	b.fromPeer.send(t, request4.frame(ownMAC, otherMAC))
 	b.fromPeer.send(t, request6.frame(ownMAC, otherMAC))
-	settle()
+	settle(t)
 	r := cut(t, s)
 	if len(r.Devices) != 2 || len(r.Clients) != 2 {
 		t.Fatalf("%+v", r)

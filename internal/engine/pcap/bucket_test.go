@@ -136,20 +136,3 @@ func TestFragmentsAreBounded(t *testing.T) {
 		t.Errorf("then %d datagrams", len(f.fates))
 	}
 }
-
-func TestWidest(t *testing.T) {
-	for _, c := range []struct {
-		times      []int64
-		begin, end int64
-		want       int64
-	}{
-		{nil, 0, 100, 50},
-		{[]int64{10, 20, 90}, 0, 100, 55},
-		{[]int64{-500, 10, 20, 30, 200}, 0, 100, 65},
-		{[]int64{90, 10, 50, 91, 11}, 0, 100, 70},
-	} {
-		if got := widest(c.times, c.begin, c.end); got != c.want {
-			t.Errorf("%v: got %d, want %d", c.times, got, c.want)
-		}
-	}
-}

@@ -97,7 +97,7 @@ func drain(b *testing.B, clients int) {
 	}
 	load.stop()
 	took := time.Since(begin)
-	settle()
+	settle(b)
 	time.Sleep(time.Second)
 	input.Close()
 	if err := engine.Wait(); err != nil {

@@ -19,6 +19,7 @@ type datagram struct {
 // early is a fragment that came before its datagram's first.
 type early struct {
 	ts      int64
+	mark    mark
 	packets uint64
 	bytes   uint64
 }

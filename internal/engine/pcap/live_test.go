@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -263,8 +264,38 @@ func (l *load) stop() int64 {
 	return l.done.Load()
 }
 
-// settle lets the last packets of closing connections pass.
-func settle() { time.Sleep(300 * time.Millisecond) }
+// settle lets the last packets of closing connections pass: on a busy machine the
+// server's end may close late.
+func settle(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); closing(t) > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("connections do not close")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(300 * time.Millisecond) // acknowledgements that are delayed
+}
+
+// closing gives the connections that have packets to come before they are closed.
+func closing(t testing.TB) int {
+	t.Helper()
+	n := 0
+	for _, name := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile("/proc/self/net/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n")[1:] {
+			f := strings.Fields(line)
+			// FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
+			if len(f) > 3 && slices.Contains([]string{"04", "05", "08", "09", "0B"}, f[3]) {
+				n++
+			}
+		}
+	}
+	return n
+}
 
 func TestExact(t *testing.T) {
 	w := newWire(t)
@@ -288,7 +319,7 @@ func TestExact(t *testing.T) {
 				t.Fatal(err)
 			}
 			conn.Close()
-			settle()
+			settle(t)
 			r := reading(t, s)
 			want := w.truth(t)
 			subtract(&want, before)
@@ -315,14 +346,14 @@ func TestConnections(t *testing.T) {
 		}
 		c.Close()
 	}
-	settle()
+	settle(t)
 	if r := reading(t, s); total(r) != w.truth(t) {
 		t.Errorf("got %+v, want %+v", total(r), w.truth(t))
 	}
 }
 
 // Each period has the packets of its own time, nearly one packet in for each
-// exchange that was made in it, also if it is cut some ms late.
+// exchange that was made in it, also if it is cut some ms late, but no more than hold.
 func TestPeriodsUnderLoad(t *testing.T) {
 	w := newWire(t)
 	serve(t, "tcp4", serverAddr, 40)
@@ -331,6 +362,7 @@ func TestPeriodsUnderLoad(t *testing.T) {
 	load := w.load(t, clients, 40)
 	readings := make([]engine.Reading, periods)
 	exchanges := make([]int64, periods+1)
+	late := make([]bool, periods+1)
 	reading(t, s)
 	exchanges[0] = load.done.Load()
 	var wg sync.WaitGroup
@@ -342,6 +374,7 @@ func TestPeriodsUnderLoad(t *testing.T) {
 		time.Sleep(time.Duration(i%11) * time.Millisecond)
 		read := s.Cut(at)
 		exchanges[i+1] = n
+		late[i+1] = time.Since(at) > hold
 		before, done := previous, make(chan struct{})
 		previous = done
 		wg.Go(func() {
@@ -353,14 +386,18 @@ func TestPeriodsUnderLoad(t *testing.T) {
 		})
 	}
 	n := load.stop()
-	settle()
+	settle(t)
 	wg.Wait()
 	readings = append(readings, reading(t, s))
 	var lost uint64
-	wrong := 0
+	wrong, judged := 0, 0
 	for i, r := range readings[:periods] {
 		lost += r.Lost
 		consistent(t, r)
+		if late[i] || late[i+1] {
+			continue
+		}
+		judged++
 		made := exchanges[i+1] - exchanges[i]
 		if diff := int64(total(r).PacketsIn) - made; i > 0 && max(diff, -diff) > 4*clients+made/10 {
 			t.Logf("period %d has %d packets in for %d exchanges", i, total(r).PacketsIn, made)
@@ -368,8 +405,8 @@ func TestPeriodsUnderLoad(t *testing.T) {
 		}
 	}
 	// A test that is kept from running between two lines reads its own numbers late.
-	if wrong > periods/20 {
-		t.Errorf("%d of %d periods have not their own packets", wrong, periods)
+	if wrong > judged/20 || judged == 0 {
+		t.Errorf("%d of %d periods have not their own packets", wrong, judged)
 	}
 	t.Logf("%d exchanges in %v, %d lost", n, time.Since(begin), lost)
 }
@@ -385,7 +422,7 @@ func TestSumOfPeriods(t *testing.T) {
 		readings = append(readings, reading(t, s))
 	}
 	load.stop()
-	settle()
+	settle(t)
 	readings = append(readings, reading(t, s))
 	var lost uint64
 	for _, r := range readings {

@@ -109,9 +109,19 @@ func signal(fd int) {
 	_, _ = unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
-// answered gives the last question that is answered by the packets up to what
-// ready gives after it.
+// answered gives the last question that is answered.
 func (p *pump) answered() uint64 { return atomic.LoadUint64(u64(&p.c.answered)) }
+
+// progress is a question that is answered by the packets before head.
+type progress struct {
+	question, head uint64
+}
+
+// progress gives the last one.
+func (p *pump) progress() progress {
+	question := p.answered()
+	return progress{question, atomic.LoadUint64(u64(&p.c.head))}
+}
 
 // ready gives how many packets wait.
 func (p *pump) ready() int { return int(atomic.LoadUint64(u64(&p.c.head)) - p.tail) }

@@ -42,9 +42,11 @@ type reader struct {
 	ledger    *ledger
 	fragments [2]fragments // of each capture
 	mine      address      // the last local address found in view.local
-	from      int64        // packets before it are another reader's; 0 for none
-	begun     uint64       // question after which from does not matter
-	until     int64        // packets from it on are another reader's; 0 for none
+	opening   *seam        // to the former reader, or nil
+	held      []seen       // packets near it
+	begun     uint64       // question after which there are no more of those, or 0
+	closing   *seam        // to the next reader, or nil
+	until     int64        // packets from it on are not this reader's; 0 for none
 	last      uint64       // question after which to end, or 0
 	over      bool         // end at once
 	ended     bool         // nothing is read any more
@@ -59,45 +61,59 @@ func (r *reader) read() {
 	err := r.loop()
 	r.mu.Lock()
 	r.ended, r.failure = true, err
+	r.passed()
 	for _, b := range r.ledger.open[:len(r.ledger.open)-1] {
 		b.complete()
 	}
+	r.closing.finish()
 	r.mu.Unlock()
 	r.close()
 }
 
 func (r *reader) loop() error {
+	known := r.pump.progress()
+	learned := false // everything up to it has been counted
 	for quiet := 0; ; quiet++ {
-		answer := r.pump.answered()
+		if learned {
+			known = r.pump.progress()
+		}
 		failed, failure := r.pump.failed()
-		more := r.packets(time.Now().UnixNano())
-		if r.learn(answer) {
-			return nil
-		}
+		now := time.Now()
 		if failure {
-			return r.explain(failed)
+			now = now.Add(hold) // nothing later will come
 		}
-		if more {
+		if r.packets(now.UnixNano()) {
 			quiet = 0
 		}
-		if quiet < quietFor {
-			r.pump.wait(answer, time.Now().Add(tick-time.Since(epoch)%tick))
-		} else {
-			r.pump.wait(answer, time.Time{})
+		learned = r.pump.tail >= known.head
+		if learned && r.learn(known.question) {
+			return nil
+		}
+		switch {
+		case failure:
+			return r.explain(failed)
+		case !learned:
+			r.pump.wait(r.pump.answered(), now.Add(hold))
+		case quiet < quietFor:
+			r.pump.wait(known.question, now.Add(tick-now.Sub(epoch)%tick))
+		default:
+			r.pump.wait(known.question, time.Time{})
 		}
 	}
 }
 
 // learn notes that what was readable when a question was asked has been counted,
 // and tells whether to end.
-func (r *reader) learn(answer uint64) bool {
+func (r *reader) learn(question uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ledger.answered(answer)
-	if r.begun != 0 && answer >= r.begun {
-		r.from, r.begun = 0, 0
+	if r.opening != nil && r.begun != 0 && question >= r.begun && r.opening.finished() {
+		r.passed()
 	}
-	return r.over || r.last != 0 && answer >= r.last
+	if r.opening == nil {
+		r.ledger.answered(question)
+	}
+	return r.over || r.opening == nil && r.last != 0 && question >= r.last
 }
 
 // packets counts those that wait, but not the latest, and tells whether there were any.
@@ -120,49 +136,74 @@ func (r *reader) packets(now int64) bool {
 
 // packet counts a packet if it is the server's and this reader's. The lock is held.
 func (r *reader) packet(capture int, ts int64, data []byte, wire int) {
-	if r.from != 0 && ts < r.from || r.until != 0 && ts >= r.until {
+	if r.opening.precedes(ts) || r.until != 0 && ts >= r.until {
 		return
 	}
 	var p packet
 	if p.parse(r.link, data, wire) {
-		r.judge(capture, ts, &p)
+		r.judge(capture, ts, r.marked(ts, data, wire), &p)
 	}
 }
 
 // judge counts a packet whose local end is the server's.
-func (r *reader) judge(capture int, ts int64, p *packet) {
+func (r *reader) judge(capture int, ts int64, m mark, p *packet) {
 	dir := r.dirs[capture]
 	in := dir != outward && (p.part == later || p.dstPort == r.view.port) && r.local(p.dst)
 	out := dir != inward && (p.part == later || p.srcPort == r.view.port) && r.local(p.src)
 	packets, bytes := r.wire(p)
 	if p.part == whole {
-		r.add(ts, p, packets, bytes, in, out)
+		r.add(ts, m, p, packets, bytes, in, out)
 		return
 	}
 	known := &r.fragments[capture]
 	fate := known.fate(p.datagram(), ts)
 	if p.part == first {
 		for _, e := range known.decide(fate, in, out) {
-			r.add(e.ts, p, e.packets, e.bytes, in, out)
+			r.add(e.ts, e.mark, p, e.packets, e.bytes, in, out)
 		}
-		r.add(ts, p, packets, bytes, in, out)
+		r.add(ts, m, p, packets, bytes, in, out)
 		return
 	}
 	switch {
 	case fate.known:
-		r.add(ts, p, packets, bytes, in && fate.in, out && fate.out)
+		r.add(ts, m, p, packets, bytes, in && fate.in, out && fate.out)
 	case in || out:
-		known.wait(fate, early{ts, packets, bytes})
+		known.wait(fate, early{ts, m, packets, bytes})
 	}
 }
 
-func (r *reader) add(ts int64, p *packet, packets, bytes uint64, in, out bool) {
+func (r *reader) add(ts int64, m mark, p *packet, packets, bytes uint64, in, out bool) {
 	if in {
-		r.ledger.count(ts, p.src, engine.Counts{PacketsIn: packets, BytesIn: bytes})
+		r.see(seen{ts, m, p.src, engine.Counts{PacketsIn: packets, BytesIn: bytes}})
 	}
 	if out {
-		r.ledger.count(ts, p.dst, engine.Counts{PacketsOut: packets, BytesOut: bytes})
+		m.out = true
+		r.see(seen{ts, m, p.dst, engine.Counts{PacketsOut: packets, BytesOut: bytes}})
 	}
+}
+
+// seen is a packet, as it counts.
+type seen struct {
+	ts     int64
+	mark   mark
+	remote address
+	what   engine.Counts
+}
+
+// see counts a packet, or holds it until it is known whose it is.
+func (r *reader) see(s seen) {
+	if r.opening.doubts(s.ts) {
+		r.held = append(r.held, s)
+	} else {
+		r.count(s)
+	}
+}
+
+func (r *reader) count(s seen) {
+	if r.closing.leaves(s.ts) {
+		r.closing.note(s.mark, s.ts)
+	}
+	r.ledger.count(s.ts, s.remote, s.what)
 }
 
 // wire gives the packets that p is on the wire, and their bytes. What libpcap

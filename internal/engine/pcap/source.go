@@ -65,17 +65,13 @@ func (s *Source) Retarget(t engine.Target) error {
 	local := newLocals(t.Local)
 	wanted := make(map[int]bool)
 	var failed []error
-	var hands []handing
 	for _, d := range t.Devices {
 		s.names[d.Name] = true
 		wanted[d.Index] = true
 		v := &view{device: d, port: t.Port, local: local}
-		if err := s.aim(v, samePort, &hands); err != nil {
+		if err := s.aim(v, samePort); err != nil {
 			failed = append(failed, fmt.Errorf("device %q: %w", d.Name, err))
 		}
-	}
-	if len(hands) > 0 {
-		handOver(hands)
 	}
 	for index, r := range s.present {
 		if !wanted[index] {
@@ -86,30 +82,26 @@ func (s *Source) Retarget(t engine.Target) error {
 	return errors.Join(failed...)
 }
 
-// aim makes a device's reader count what v says, or adds to hands a new one that will.
-func (s *Source) aim(v *view, samePort bool, hands *[]handing) error {
+// aim makes a device's reader count what v says, or begins one that does.
+func (s *Source) aim(v *view, samePort bool) error {
 	former := s.present[v.device.Index]
-	if former != nil && former.alive() == nil {
-		if samePort {
-			former.look(v)
-			return nil
-		}
-		r, err := s.begin(v)
-		if err == nil {
-			*hands = append(*hands, handing{former, r})
-		}
-		return err
+	alive := former != nil && former.alive() == nil
+	if alive && samePort {
+		former.look(v)
+		return nil
 	}
-	delete(s.present, v.device.Index)
 	r, err := s.begin(v)
-	if err != nil {
-		if former != nil {
-			err = errors.Join(err, former.alive())
+	switch {
+	case err == nil:
+		if alive {
+			former.finish() // with the former port
 		}
-		return err
+		go r.read()
+	case former != nil && !alive:
+		delete(s.present, v.device.Index)
+		err = errors.Join(err, former.alive())
 	}
-	go r.read()
-	return nil
+	return err
 }
 
 // begin makes a new reader the one of its device.
