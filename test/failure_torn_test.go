@@ -127,8 +127,8 @@ func TestSmallMemory(t *testing.T) {
 		t.Errorf("a set may have %d bytes", p.MaxSet)
 	}
 	start := time.Now().Truncate(time.Second).Add(-time.Hour)
-	set := withHistory(start, 700)
-	if len(set["pg_netstat"]) < 400000 {
+	set := withHistory(start, 800)
+	if len(set["pg_netstat"]) < 450000 {
 		t.Fatalf("the history has %d bytes only", len(set["pg_netstat"]))
 	}
 	p.Publish(t, set)
@@ -145,7 +145,7 @@ func TestSmallMemory(t *testing.T) {
 	}
 	left := harness.Value[int64](t, v.Server, "SELECT count(*) FROM pg_netstat WHERE device LIKE 'device%'")
 	newest := harness.Value[time.Time](t, v.Server, "SELECT max(ts) FROM pg_netstat WHERE device = 'device3'")
-	if left < 1000 || left >= 2800 || !newest.Equal(start.Add(699*time.Second)) {
+	if left < 1000 || left >= 3200 || !newest.Equal(start.Add(799*time.Second)) {
 		t.Errorf("%d rows are left, the newest of %s", left, newest)
 	}
 	v.LogSays(t, 0, "the oldest rows of pg_netstat are left out")

@@ -7,9 +7,9 @@
  * statements to zero for those inside of it, and what auto_explain sends when a
  * query ends is the query's as well.
  */
-#include "hooks.h"
-
 #include "postgres.h"
+
+#include "hooks.h"
 
 #include "commands/prepare.h"
 #include "commands/progress.h"
