@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // session is a client's connection and the one to the server that is made for it.
@@ -155,10 +157,27 @@ func end(to, from net.Conn, err error) {
 		}
 	}
 	if c, ok := below(to).(*net.TCPConn); ok {
+		// A reset takes back what is still to be sent, and that was counted.
+		acknowledged(c, time.Second)
 		_ = c.SetLinger(0)
 	}
 	to.Close()
 	from.Close()
+}
+
+// acknowledged waits until the other end's system has all that was written.
+func acknowledged(c *net.TCPConn, patience time.Duration) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		left := 0
+		err := raw.Control(func(fd uintptr) { left, _ = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) })
+		if err != nil || left == 0 {
+			return
+		}
+	}
 }
 
 // below gives the connection that carries one.
