@@ -48,13 +48,16 @@ extern void pgn_call_suspend(void);
 extern void pgn_call_end(uint64 rows);
 
 /*
- * The portal that runs, NULL if none does. After a FATAL error nothing resets the
+ * The portal that the client runs, NULL if none. After a FATAL error nothing resets the
  * server's ActivePortal, and messages still come when its transaction has freed that.
+ * A pinned portal is a function's, in a Bind's parameter for example.
  */
 static inline Portal
 pgn_active_portal(void)
 {
-	return likely(!proc_exit_inprogress) ? ActivePortal : NULL;
+	Portal		portal = likely(!proc_exit_inprogress) ? ActivePortal : NULL;
+
+	return portal != NULL && likely(!portal->portalPinned) ? portal : NULL;
 }
 
 /* The entry to count another message of the call in. */
