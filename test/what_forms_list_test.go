@@ -27,6 +27,9 @@ CREATE PROCEDURE commits(INOUT n int) LANGUAGE plpgsql AS $$
 	BEGIN FOR i IN 1 .. n LOOP RAISE NOTICE 'step %', i; COMMIT; END LOOP; ROLLBACK; n := n + 1; END $$;
 CREATE FUNCTION says() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN PERFORM nested(NEW.n); RETURN NEW; END $$;
+CREATE FUNCTION looks(n int) RETURNS bool LANGUAGE plpgsql AS $$
+	DECLARE r record; BEGIN FOR r IN SELECT * FROM numbers LOOP NULL; END LOOP; RAISE NOTICE 'looked'; RETURN true; END $$;
+CREATE DOMAIN looked AS int CHECK (looks(VALUE));
 CREATE TABLE deferred (n int);
 CREATE CONSTRAINT TRIGGER says AFTER INSERT ON deferred INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION says();
 CREATE TABLE ruled (n int);
@@ -147,6 +150,13 @@ func portalForms() []form {
 			{want: "+a:DDDs"},
 			{want: "+b:D+C p:Z"},
 		},
+	}, {
+		name:   "in pieces, after a parameter's function had a cursor of its own",
+		owners: owners{"a": "SELECT n FROM numbers WHERE n >= $1::looked"},
+		steps: []step{{
+			send: messages{prepare("", "SELECT n FROM numbers WHERE n >= $1::looked"), bind("", "", "6"), execute("", 2), execute("", 2), execute("", 0), syncs()},
+			want: "p:1 n:N p:2 a:DDs +a:DDs +a:DC p:Z",
+		}},
 	}, {
 		name:   "returning, in pieces",
 		owners: owners{"a": returning},

@@ -12,7 +12,6 @@
 #include "call.h"
 
 #include "miscadmin.h"
-#include "tcop/pquery.h"
 
 #include "settings.h"
 
@@ -83,16 +82,29 @@ resume(Portal portal)
 	}
 }
 
+/* The call that has begun is of a portal that runs. */
+static void
+enter(Portal portal)
+{
+	size_t		len = strnlen(portal->name, sizeof(pgn_call.portal_name) - 1);
+
+	pgn_call.portal = portal;
+	memcpy(pgn_call.portal_name, portal->name, len);
+	pgn_call.portal_name[len] = '\0';
+	if (!portal->atStart)
+		resume(portal);
+}
+
 /* Begins a call in the active portal, or goes on with it. */
 bool
 pgn_call_run(uint64 queryid)
 {
+	Portal		portal = pgn_active_portal();
+
 	/* What is run without a portal was not asked for by the client, but by a trigger at a commit. */
-	if (ActivePortal == NULL || !pgn_call_begin(queryid, PGN_RUNS))
+	if (portal == NULL || !pgn_call_begin(queryid, PGN_RUNS))
 		return false;
-	pgn_call.portal = ActivePortal;
-	if (!ActivePortal->atStart)
-		resume(ActivePortal);
+	enter(portal);
 	return true;
 }
 
@@ -121,7 +133,7 @@ finished_portal(void)
 bool
 pgn_call_adopt(bool finished)
 {
-	Portal		portal = ActivePortal;
+	Portal		portal = pgn_active_portal();
 	PlannedStmt *primary;
 
 	if (portal == NULL && finished)
@@ -131,9 +143,7 @@ pgn_call_adopt(bool finished)
 	primary = PortalGetPrimaryStmt(portal);
 	if (!pgn_call_begin(primary != NULL ? primary->queryId : 0, PGN_RUNS))
 		return false;
-	pgn_call.portal = portal;
-	if (!portal->atStart)
-		resume(portal);
+	enter(portal);
 	return true;
 }
 
@@ -172,7 +182,7 @@ pgn_call_suspend(void)
 	entry = pgn_call_count();
 	entry->counters.rows += pgn_call.rows;
 	pgn_slot_max(entry, pgn_call.bytes);
-	if (pgn_call.portal == NULL)
+	if (pgn_call.portal == NULL || GetPortalByName(pgn_call.portal_name) != pgn_call.portal)
 		return;
 	to = pgn_call.resumed ? find_suspended(pgn_call.portal) : NULL;
 	if (to == NULL)
@@ -182,7 +192,7 @@ pgn_call_suspend(void)
 	}
 	to->portal = pgn_call.portal;
 	to->created = pgn_call.portal->creation_time;
-	snprintf(to->name, sizeof(to->name), "%s", pgn_call.portal->name);
+	memcpy(to->name, pgn_call.portal_name, sizeof(to->name));
 	to->key = pgn_call.key;
 	to->bytes = pgn_call.bytes;
 }

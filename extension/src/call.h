@@ -8,6 +8,8 @@
 #include "postgres.h"
 
 #include "slot.h"
+#include "storage/ipc.h"
+#include "tcop/pquery.h"
 #include "utils/portal.h"
 
 typedef enum PgnPhase
@@ -25,7 +27,8 @@ typedef struct PgnCall
 	bool		borrows;		/* EXECUTE: takes the query id of what it executes */
 	bool		copies_in;		/* COPY FROM STDIN that was not asked yet what it has read */
 	PgnPhase	phase;
-	Portal		portal;			/* the outermost; valid until the message that ends the call has gone */
+	Portal		portal;			/* the outermost. It may be gone, as a Suspended's may */
+	char		portal_name[NAMEDATALEN];
 	PgnStatementKey key;
 	PgnStatement *entry;		/* of key, NULL before the first message */
 	uint64		serial;			/* of entry, as it was then */
@@ -43,6 +46,19 @@ extern bool pgn_call_adopt(bool finished);
 extern PgnStatement *pgn_call_count(void);
 extern void pgn_call_suspend(void);
 extern void pgn_call_end(uint64 rows);
+
+/*
+ * The portal that the client runs, NULL if none. After a FATAL error nothing resets the
+ * server's ActivePortal, and messages still come when its transaction has freed that.
+ * A pinned portal is a function's, in a Bind's parameter for example.
+ */
+static inline Portal
+pgn_active_portal(void)
+{
+	Portal		portal = likely(!proc_exit_inprogress) ? ActivePortal : NULL;
+
+	return portal != NULL && likely(!portal->portalPinned) ? portal : NULL;
+}
 
 /* The entry to count another message of the call in. */
 static inline PgnStatement *

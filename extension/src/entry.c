@@ -51,8 +51,11 @@ account_is_read(int index)
 	const PgnAccount *entry = &pgn_slot->accounts[index];
 	const PgnTakenAccount *read = &pgn_slot_taken->accounts[index];
 
-	return read->serial == entry->serial &&
-		memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0;
+	if (*(volatile const uint64 *) &read->serial != entry->serial)
+		return false;
+	/* The worker wrote the counters first. */
+	pg_read_barrier();
+	return memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0;
 }
 
 /* Gives an entry that was read another key. */
@@ -133,9 +136,11 @@ statement_is_read(int index)
 	const PgnStatement *entry = &pgn_slot->statements[index];
 	const PgnTakenStatement *read = &pgn_slot_taken->statements[index];
 
-	return read->serial == entry->serial &&
-		memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0 &&
-		!pgn_max_is_new(entry, read);
+	if (*(volatile const uint64 *) &read->serial != entry->serial)
+		return false;
+	/* The worker wrote the counters first. */
+	pg_read_barrier();
+	return memcmp(&read->counters, &entry->counters, sizeof(entry->counters)) == 0 && !pgn_max_is_new(entry, read);
 }
 
 static PgnStatement *

@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
 #include "optimizer/planner.h"
-#include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/backend_status.h"
 
@@ -123,12 +122,13 @@ begin_utility(PlannedStmt *planned)
 {
 	Node	   *statement = planned->utilityStmt;
 	uint64		queryid = planned->queryId;
+	Portal		portal = pgn_active_portal();
 
 	if (IsA(statement, ExecuteStmt))
 		queryid = prepared_queryid(((ExecuteStmt *) statement)->name);
 	/* A cached plan keeps the zero that pg_stat_statements has set. */
-	else if (queryid == 0 && ActivePortal != NULL && ActivePortal->prepStmtName != NULL)
-		queryid = prepared_queryid(ActivePortal->prepStmtName);
+	else if (queryid == 0 && portal != NULL && portal->prepStmtName != NULL)
+		queryid = prepared_queryid(portal->prepStmtName);
 	if (!pgn_call_run(queryid))
 		return false;
 	pgn_call.borrows = queryid == 0 && IsA(statement, ExecuteStmt);

@@ -76,6 +76,8 @@ static const uint8 told[256] = {
 	['s'] = OF_STATEMENT | ENDS,	/* PortalSuspended */
 	['I'] = OF_STATEMENT | ENDS,	/* EmptyQueryResponse */
 	['E'] = OF_STATEMENT | ENDS,	/* ErrorResponse */
+	['1'] = ENDS,				/* ParseComplete */
+	['2'] = ENDS,				/* BindComplete */
 	['Z'] = ENDS,				/* ReadyForQuery */
 };
 
@@ -133,7 +135,10 @@ end_with(char type, const char *body, size_t len)
 		case 'I':
 			pgn_call_end(0);
 			break;
-		case 'Z':				/* ReadyForQuery */
+		case 'Z':
+		case '1':
+		case '2':
+			/* A parameter's function with a cursor of its own begins a call which no message ends. */
 			pgn_call_leave();
 			break;
 	}

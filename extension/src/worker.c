@@ -266,6 +266,13 @@ pg_netstat_worker_main(Datum arg)
 	MemoryContext context;
 
 	(void) arg;
+	/* The module was preloaded from elsewhere: 0, since it would be so each time. */
+	if (pgn_shared == NULL)
+	{
+		ereport(LOG,
+				(errmsg("pg_netstat: the module that \"shared_preload_libraries\" names is not the one that is installed")));
+		proc_exit(0);
+	}
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGUSR1, procsignal_sigusr1_handler);
