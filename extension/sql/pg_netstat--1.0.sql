@@ -693,7 +693,7 @@ COMMENT ON COLUMN pg_netstat_top_statements.stats_reset IS
 COMMENT ON COLUMN pg_netstat_top_statements.query IS
 'Text of the query; null where pg_stat_statements does not have it.';
 COMMENT ON COLUMN pg_netstat_top_statements.share IS
-'Part of all bytes_out that is this rows, from 0 to 1.';
+'Part of all bytes_out that is this row''s, from 0 to 1.';
 
 -- Can I trust it? -------------------------------------------------------------
 
@@ -734,7 +734,7 @@ GRANT SELECT ON pg_netstat_status TO PUBLIC;
 COMMENT ON VIEW pg_netstat_status IS
 'One row: whether pg_netstat works, how it counts, and how far its figures can be trusted. What only the agent knows is as it last said, and null before that.';
 COMMENT ON COLUMN pg_netstat_status.state IS
-'"counting" if all is well. Otherwise "starting", "no agent" (it ended or cannot be started, see last_error; it will be started again), "restart needed" (the server runs another version of the module than is installed), "no worker" (see the server''s log), or what else the agent says of itself.';
+'"counting" if all is well. Otherwise "starting", "no agent" (it ended or cannot be started, see last_error; it will be started again), "restart needed" (the server runs another version of the module than is installed), "no worker" (see the server''s log), "no engine" (see engine_reason), or "waiting for a device" (see warning).';
 COMMENT ON COLUMN pg_netstat_status.engine IS
 'Where the packet counts come from: "ebpf", "pcap", or "sockdiag" (derived from what the sessions carried, see inexact_reason).';
 COMMENT ON COLUMN pg_netstat_status.engine_reason IS
@@ -764,13 +764,13 @@ COMMENT ON COLUMN pg_netstat_status.warning IS
 COMMENT ON COLUMN pg_netstat_status.packets_lost IS
 'Packets since stats_reset that the engine knows it did not count.';
 COMMENT ON COLUMN pg_netstat_status.gaps IS
-'Number of periods since stats_reset in which nothing was counted while the server ran, because no agent did.';
+'Number of periods since stats_reset in which nothing was counted, because no agent ran, no engine could, or the server was stopped.';
 COMMENT ON COLUMN pg_netstat_status.gap_seconds IS
-'Length of all those periods together, in seconds.';
+'Length of those periods that are over, together, in seconds.';
 COMMENT ON COLUMN pg_netstat_status.last_gap_start IS
 'Start of the last of those periods.';
 COMMENT ON COLUMN pg_netstat_status.last_gap_end IS
-'End of the last of those periods.';
+'End of the last of those periods; null while it lasts.';
 COMMENT ON COLUMN pg_netstat_status.restored IS
 'What this agent began with: what a former one had published ("shared memory"), or what was saved before the server started ("file"); null if it began with nothing.';
 COMMENT ON COLUMN pg_netstat_status.restored_from IS

@@ -337,5 +337,6 @@ pgn_agent_describe(int status, char *buffer, size_t size)
 		snprintf(buffer, size, "the agent was terminated by signal %d: %s",
 				 WTERMSIG(status), pg_strsignal(WTERMSIG(status)));
 	else
-		snprintf(buffer, size, "the agent exited with exit code %d", WEXITSTATUS(status));
+		snprintf(buffer, size, "the agent exited with exit code %d%s", WEXITSTATUS(status),
+				 WEXITSTATUS(status) == 0 ? ", to be started anew" : "");
 }

@@ -70,7 +70,8 @@ pgn_require_shared(void)
 	if (pgn_shared == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("pg_netstat must be loaded via \"shared_preload_libraries\"")));
+				 errmsg("pg_netstat must be loaded via \"shared_preload_libraries\""),
+				 errhint("Add \"pg_netstat\" to that setting, and restart the server.")));
 }
 
 static char *

@@ -164,7 +164,7 @@ func (c *captures) filter(h *pcap.Handle, port uint16, dir direction) error {
 
 // losses are the packets that pcap_stats says were dropped, modulo 2^32.
 type losses struct {
-	dropped [2]uint32 // for want of room in each capture's buffer
+	dropped [2]uint32 // for want of room in each capture's buffer; of both directions, copies
 	missed  uint32    // by the device
 }
 

@@ -198,12 +198,15 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// onLoopback counts what passes there.
+const onLoopback = "table inet lot { chain c { type filter hook input priority 0; tcp dport 5433 counter; tcp sport 5433 counter; }; }"
+
 // On loopback the kernel shows a packet twice.
 func TestLoopback(t *testing.T) {
 	netnstest.Need(t)
 	ip(t, "link set lo up")
 	s := mustOpen(t, defaults, target(t, "lo"))
-	netnstest.Run(t, "nft", "table inet lot { chain c { type filter hook input priority 0; tcp dport 5433 counter; tcp sport 5433 counter; }; }")
+	netnstest.Run(t, "nft", onLoopback)
 	defer netnstest.Run(t, "nft", "delete table inet lot")
 	serve(t, "tcp4", "127.0.0.1", 4000)
 	c := dialHere(t, "127.0.0.1")

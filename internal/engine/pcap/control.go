@@ -90,8 +90,14 @@ func (r *reader) take(b *bucket) {
 func (r *reader) lost() uint64 {
 	l := r.losses()
 	n := uint64(l.missed - r.told.missed)
-	for i := range l.dropped {
-		n += uint64(l.dropped[i] - r.told.dropped[i])
+	for i, dir := range r.dirs {
+		copies := uint32(1)
+		if dir == both {
+			copies = 2 // the buffer gets each coming and going
+		}
+		dropped := l.dropped[i] - r.told.dropped[i]
+		n += uint64(dropped / copies)
+		l.dropped[i] -= dropped % copies // told with the next
 	}
 	r.told = l
 	return n
