@@ -22,11 +22,16 @@ func BenchmarkMemory(bm *testing.B) {
 		"max_connections": strconv.Itoa(idleSessions + 100), "shared_buffers": "16MB", "autovacuum": "off",
 	}})
 	st := s.AwaitStatus(bm, "an agent", func(st harness.Status) bool { return st.AgentPID != nil })
+	backends := harness.Value[int64](bm, s, `SELECT sum(setting::int8)::int8 + 1 FROM pg_settings WHERE name IN
+		('max_connections', 'autovacuum_max_workers', 'max_worker_processes', 'max_wal_senders')`)
 	for _, part := range harness.Rows[struct {
 		Name string
 		Size int64
 	}](bm, s, "SELECT name, allocated_size FROM pg_shmem_allocations WHERE name LIKE 'pg_netstat%' ORDER BY name") {
 		fmt.Printf("shared memory %q: %d bytes\n", part.Name, part.Size)
+		if part.Name == "pg_netstat slots" {
+			fmt.Printf("  for each of %d backends: %d\n", backends, part.Size/backends)
+		}
 	}
 	var clients []*harness.Client
 	for _, n := range []int{0, idleSessions} {
@@ -51,10 +56,10 @@ func BenchmarkMemory(bm *testing.B) {
 func idle(t testing.TB, s *harness.Server, sessions, agent int) {
 	t.Helper()
 	const wait = 20 * time.Second
-	worker := harness.Value[int32](t, s, "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pg_netstat%'")
-	byAgent, byWorker := cpu(t, agent), cpu(t, int(worker))
+	worker := named(t, s.Postmaster(), "pg_netstat worker")[0]
+	byAgent, byWorker := cpu(t, agent), cpu(t, worker)
 	time.Sleep(wait)
-	byAgent, byWorker = cpu(t, agent)-byAgent, cpu(t, int(worker))-byWorker
+	byAgent, byWorker = cpu(t, agent)-byAgent, cpu(t, worker)-byWorker
 	now, highest := resident(t, agent)
 	fmt.Printf("%d idle sessions: agent %.1f MB resident (%.1f at most), %.1f ms of CPU a second; worker %.1f ms\n",
 		sessions, now, highest, byAgent.Seconds()/wait.Seconds()*1000, byWorker.Seconds()/wait.Seconds()*1000)

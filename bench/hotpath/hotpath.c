@@ -9,12 +9,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "tcop/pquery.h"
+#include "utils/array.h"
 
 #include "compat.h"
 
@@ -97,7 +99,7 @@ compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Times LOOKUPS so many times, and gives the median of the ns that each took. */
+/* Times LOOKUPS so many times, and gives the ns that each took: the least, and the median. */
 Datum
 hotpath(PG_FUNCTION_ARGS)
 {
@@ -123,7 +125,8 @@ hotpath(PG_FUNCTION_ARGS)
 		ns[i] = INSTR_TIME_GET_DOUBLE(took) * 1e9 / LOOKUPS;
 	}
 	qsort(ns, times, sizeof(double), compare);
-	PG_RETURN_FLOAT8(ns[times / 2]);
+	PG_RETURN_ARRAYTYPE_P(construct_array((Datum[]) {Float8GetDatum(ns[0]), Float8GetDatum(ns[times / 2])}, 2,
+										  FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 void
