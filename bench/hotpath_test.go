@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -43,7 +45,7 @@ func BenchmarkHotPath(bm *testing.B) {
 // hotPath builds the module that drives the others.
 func hotPath(t testing.TB) string {
 	t.Helper()
-	headers, err := exec.Command("pg_config", "--includedir-server").Output()
+	headers, err := exec.Command(cmp.Or(os.Getenv("PG_CONFIG"), "pg_config"), "--includedir-server").Output()
 	if err != nil {
 		t.Fatal("asking pg_config: ", err)
 	}

@@ -41,19 +41,22 @@ func (s series) per(others series) series {
 	return d
 }
 
-func (s series) mean() float64 {
+// middle is the mean of their middle half.
+func (s series) middle() float64 {
+	all := slices.Sorted(slices.Values(s))
+	half := all[len(all)/4 : len(all)-len(all)/4]
 	sum := 0.0
-	for _, f := range s {
+	for _, f := range half {
 		sum += f
 	}
-	return sum / float64(len(s))
+	return sum / float64(len(half))
 }
 
-// parts gives the medians of so many parts.
+// parts gives the middles of so many parts.
 func (s series) parts(n int) series {
-	var medians series
+	var middles series
 	for part := range slices.Chunk(s, (len(s)+n-1)/n) {
-		medians = append(medians, part.at(0.5))
+		middles = append(middles, part.middle())
 	}
-	return medians
+	return middles
 }
