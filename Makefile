@@ -57,7 +57,7 @@ check-generated: ## fail if compiling the eBPF program again changes what is com
 lint: ## gofmt, go vet, shellcheck; golangci-lint where it is installed
 	@unformatted=$$(gofmt -l cmd internal test bench) && { test -z "$$unformatted" || { echo "not as gofmt has it: $$unformatted"; exit 1; }; }
 	$(GO) vet ./...
-	shellcheck -x script/bench script/bootstrap script/demo script/test script/lib/* .ci/run
+	shellcheck -x script/bench script/bootstrap script/demo script/regress-postgres script/test script/lib/* .ci/run
 	if command -v golangci-lint >/dev/null; then golangci-lint run; fi
 
 clean: ## remove what was built
